@@ -1,0 +1,1 @@
+"""What tests share: real servers, and what else more than one kind of test needs."""
