@@ -1,0 +1,28 @@
+"""jobrunner: a distributed workflow conductor for TaskFlow flows.
+
+The names below are what plugins and programs need; each is imported when it is first used, so that starting the
+command line stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobrunner.plugins import job, register_capability, register_job
+    from jobrunner.post_job import post_job
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "job", "post_job", "register_capability", "register_job"]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("job", "register_job", "register_capability"):
+        from jobrunner import plugins
+
+        return getattr(plugins, name)
+    if name == "post_job":
+        from jobrunner.post_job import post_job
+
+        return post_job
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,356 @@
+"""The configuration: read and validated once, then passed in.
+
+Files first (``--config``, else ``$JOBRUNNER_CONFIG``, else ``./jobrunner.toml``, else the user's, else the system's),
+overridden by ``JOBRUNNER_SECTION__KEY`` variables, overridden by flags. With none of them, board and store are one
+SQLite file in the user's data directory.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from jobrunner.errors import ConfigError
+
+MIB = 1024 * 1024
+ENV_PREFIX = "JOBRUNNER_"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BoardSection(Section):
+    """Where jobs wait and are claimed."""
+
+    url: str | None = Field(
+        None, description="redis://host:6379/0, or the store's own URL; default: the store"
+    )
+    password: str | None = Field(
+        default=None, description="The board server's password, if it is not in the URL"
+    )
+    prefix: str = Field(
+        "jobrunner", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="What its keys start with"
+    )
+
+
+class PersistenceSection(Section):
+    """The SQL database that holds the truth."""
+
+    url: str | None = Field(
+        None, description="mysql+pymysql://user@host/db, postgresql+psycopg://..., sqlite:///path"
+    )
+    password: str | None = Field(default=None, description="The database's password, if it is not in the URL")
+    patience: float = Field(
+        300.0, gt=0, description="Seconds for which an outage of the database costs no job"
+    )
+    pool_size: int = Field(
+        default=5, ge=1, le=100, description="Connections that a process keeps open at most"
+    )
+
+
+class ConductorSection(Section):
+    """The processes that claim and run jobs on this machine."""
+
+    name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_.@-]{1,128}$", description="The node's name; default: the host's"
+    )
+    processes: int | None = Field(
+        default=None, ge=1, le=256, description="Worker processes; default: one a core"
+    )
+    jobs: int = Field(default=8, ge=1, le=1000, description="Jobs that a worker process runs at once")
+    lease: float = Field(
+        10.0, ge=0.5, le=3600, description="Seconds after which a dead machine's jobs are taken over"
+    )
+    grace: float = Field(
+        default=30.0, ge=0, description="Seconds that running atoms get to end at a shutdown"
+    )
+    capability_timeout: float = Field(
+        5.0, gt=0, description="Seconds after which a capability counts as not there"
+    )
+
+
+class FlowsSection(Section):
+    """Where plugins are looked for, besides jobrunner's own and installed packages'."""
+
+    paths: tuple[Path, ...] = Field(
+        default=(), description="Plugin directories, instead of ./flows and JOBRUNNER_FLOWS"
+    )
+
+
+class OutputSection(Section):
+    """What is kept of what tasks print and log."""
+
+    limit_bytes: int = Field(
+        10 * MIB, ge=4096, description="Bytes kept of one job's output; then its middle goes"
+    )
+
+
+class Config(Section):
+    """Everything that can be configured."""
+
+    board: BoardSection = BoardSection()
+    persistence: PersistenceSection = PersistenceSection()
+    conductor: ConductorSection = ConductorSection()
+    flows: FlowsSection = FlowsSection()
+    output: OutputSection = OutputSection()
+
+    @property
+    def store_url(self) -> str:
+        """The database's URL, with its password."""
+        url = self.persistence.url or f"sqlite:///{default_database()}"
+        return with_password(url, self.persistence.password)
+
+    @property
+    def board_url(self) -> str:
+        """The board's URL, with its password; the store's URL if the board is in the store."""
+        return (
+            self.store_url if self.board.url is None else with_password(self.board.url, self.board.password)
+        )
+
+    @property
+    def node_name(self) -> str:
+        return self.conductor.name or socket.gethostname()
+
+    @property
+    def processes(self) -> int:
+        return self.conductor.processes or len(os.sched_getaffinity(0))
+
+    @field_validator("board")
+    @classmethod
+    def _board_scheme(cls, board: BoardSection) -> BoardSection:
+        if board.url is not None and "://" not in board.url:
+            raise ValueError(f"board.url is not a URL: {board.url!r}")
+        return board
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Config:
+        board, store = self.board.url, self.persistence.url
+        if board is not None and _is_sql(board):
+            wanted = store or f"sqlite:///{default_database()}"
+            if with_password(board, None, strip=True) != with_password(wanted, None, strip=True):
+                raise ValueError(
+                    "board.url and persistence.url contradict each other: a board in SQL lives in the store's own "
+                    f"database, but board.url names {hide_password(board)} and persistence.url "
+                    f"{hide_password(wanted)}. Leave board.url out, or give both the same URL"
+                )
+        for name, section in (("board", self.board), ("persistence", self.persistence)):
+            if section.password and section.url and _has_password(section.url):
+                raise ValueError(
+                    f"{name}.url and {name}.password contradict each other: both give a password. Leave one of them out"
+                )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedConfig:
+    """A configuration, and where each of its values came from (``section.key`` to a file, variable or flag)."""
+
+    config: Config
+    origins: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
+
+
+def load_config(
+    path: str | Path | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> LoadedConfig:
+    """Read, merge and validate; raises ConfigError with every fault, each with where it came from.
+
+    :param path: the file named by ``--config``; one that is named must exist
+    :param flags: values from the command line, by ``section.key``; None means not given
+    """
+    environ = os.environ if environ is None else environ
+    file = find_file(path, environ)
+    values: dict[str, dict[str, Any]] = {}
+    origins: dict[str, str] = {}
+    if file is not None:
+        _merge(values, origins, _read_toml(file), lambda key: str(file))
+    _merge(values, origins, _from_environment(environ), lambda key: _variable(key))
+    _merge(
+        values, origins, _from_flags(flags or {}), lambda key: "--" + key.replace(".", "-").replace("_", "-")
+    )
+    _read_secret_files(values, origins)
+    try:
+        return LoadedConfig(config=Config.model_validate(values), origins=origins, file=file)
+    except ValidationError as error:
+        raise ConfigError(
+            _explain(error, origins), hint="`jobrunner config show` lists every key there is."
+        ) from error
+
+
+def find_file(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The configuration file to read, if there is one."""
+    named = path or environ.get("JOBRUNNER_CONFIG")
+    if named:
+        file = Path(named).expanduser()
+        if not file.is_file():
+            raise ConfigError(
+                f"The configuration file {file} does not exist.", hint="Check --config and JOBRUNNER_CONFIG."
+            )
+        return file
+    return next((place for place in places(environ) if place.is_file()), None)
+
+
+def places(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where a configuration file is looked for if none is named; the first that is there is read."""
+    home = Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+    return (
+        Path("jobrunner.toml"),
+        home / "jobrunner" / "jobrunner.toml",
+        Path("/etc/jobrunner/jobrunner.toml"),
+    )
+
+
+def data_directory() -> Path:
+    """The user's data directory for jobrunner."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()) / "jobrunner"
+
+
+def default_database() -> Path:
+    """The embedded default's file."""
+    return data_directory() / "jobrunner.sqlite"
+
+
+def with_password(url: str, password: str | None, *, strip: bool = False) -> str:
+    """``url`` with its password set, or taken out."""
+    from urllib.parse import quote, urlsplit, urlunsplit
+
+    parts = urlsplit(url)
+    if not parts.netloc or (password is None and not strip):
+        return url
+    userinfo, _, host = parts.netloc.rpartition("@")
+    user = userinfo.partition(":")[0]
+    if password is not None:
+        user = f"{user}:{quote(password, safe='')}"
+    return urlunsplit(parts._replace(netloc=f"{user}@{host}" if user else host))
+
+
+def hide_password(url: str) -> str:
+    """``url`` fit to be printed."""
+    return with_password(url, "***").replace("%2A%2A%2A", "***") if _has_password(url) else url
+
+
+def _has_password(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    return urlsplit(url).password is not None
+
+
+def _is_sql(url: str) -> bool:
+    return url.split("+")[0].split(":")[0] in ("sqlite", "mysql", "mariadb", "postgresql", "postgres")
+
+
+def _read_toml(file: Path) -> dict[str, dict[str, Any]]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The configuration file {file} cannot be read: {error}.") from error
+    loose = sorted(key for key, value in content.items() if not isinstance(value, dict))
+    if loose:
+        raise ConfigError(
+            f"{file}: {loose[0]} stands outside of a section.", hint=f"Sections are {_sections()}."
+        )
+    return content
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for variable, value in environ.items():
+        section, separator, key = variable.removeprefix(ENV_PREFIX).lower().partition("__")
+        if variable.startswith(ENV_PREFIX) and separator and section in Config.model_fields:
+            found.setdefault(section, {})[key] = value
+    return found
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in flags.items():
+        if value is not None:
+            section, _, key = name.partition(".")
+            found.setdefault(section, {})[key] = value
+    return found
+
+
+def _merge(
+    values: dict[str, dict[str, Any]],
+    origins: dict[str, str],
+    more: Mapping[str, Mapping[str, Any]],
+    origin: Any,
+) -> None:
+    for section, content in more.items():
+        for key, value in content.items():
+            if section == "flows" and key == "paths" and isinstance(value, str):
+                value = [part for part in value.split(os.pathsep) if part]
+            values.setdefault(section, {})[key] = value
+            # a later source's plain value overrides an earlier one's file, and the other way round
+            twin = key.removesuffix("_file") if key.endswith("_file") else f"{key}_file"
+            if values[section].pop(twin, None) is not None and origins.get(f"{section}.{twin}") == origin(
+                f"{section}.{key}"
+            ):
+                both = origin(f"{section}.{key}")
+                raise ConfigError(
+                    f"{section}.{key} and {section}.{twin} contradict each other: {both} gives both."
+                )
+            origins.pop(f"{section}.{twin}", None)
+            origins[f"{section}.{key}"] = origin(f"{section}.{key}")
+
+
+def _read_secret_files(values: dict[str, dict[str, Any]], origins: dict[str, str]) -> None:
+    """``key_file`` gives the content of a file as ``key``: how containers and systemd hand over secrets."""
+    for section, content in values.items():
+        model = Config.model_fields.get(section)
+        known = getattr(model.annotation, "model_fields", {}) if model else {}
+        for name in [key for key in content if key.endswith("_file") and key.removesuffix("_file") in known]:
+            path = Path(str(content.pop(name))).expanduser()
+            key = name.removesuffix("_file")
+            try:
+                content[key] = path.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ConfigError(f"{section}.{name}: {path} cannot be read: {error.strerror}.") from error
+            origins[f"{section}.{key}"] = f"{path} (named by {origins.pop(f'{section}.{name}')})"
+
+
+def _variable(key: str) -> str:
+    return ENV_PREFIX + key.replace(".", "__").upper()
+
+
+def _sections() -> str:
+    return ", ".join(f"[{name}]" for name in Config.model_fields)
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    lines = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"])
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = f"there is no such key{_similar(fault['loc'])}"
+        origin = f" (from {origins[place]})" if place in origins else ""
+        lines.append(f"{place + ': ' if place else ''}{message}{origin}.")
+    return "\n".join(lines)
+
+
+def _similar(place: Sequence[Any]) -> str:
+    import difflib
+
+    names: list[str] = list(Config.model_fields)
+    if len(place) > 1:
+        model = Config.model_fields[str(place[0])].annotation
+        names = list(getattr(model, "model_fields", {}))
+    close = difflib.get_close_matches(str(place[-1]), names, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

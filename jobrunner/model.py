@@ -1,0 +1,259 @@
+"""The words of jobrunner as values: jobs, their states, postings, and what a board holds of them.
+
+Times are whole milliseconds since the epoch, UTC, in fields that end in ``_ms``; durations are seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = Any
+"""A value that the json module can write and read back unchanged."""
+
+
+class JobState(str, enum.Enum):
+    """Where a job stands; the store's row is the only truth about it."""
+
+    SCHEDULED = "SCHEDULED"  # waits for its time
+    WAITING = "WAITING"  # waits for a conductor
+    RUNNING = "RUNNING"  # claimed; its flow is under way
+    SUSPENDED = "SUSPENDED"  # stopped at an atom border and handed back; any conductor may go on with it
+    SUCCEEDED = "SUCCEEDED"  # every atom done
+    FAILED = "FAILED"  # ended with an error, and not everything could be undone
+    REVERTED = "REVERTED"  # ended with an error, and every atom was undone
+    CANCELLED = "CANCELLED"  # ended at a person's word
+    TIMED_OUT = "TIMED_OUT"  # ended because it took too long
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in TERMINAL_STATES
+
+    def __str__(self) -> str:
+        return self.value
+
+
+TERMINAL_STATES = frozenset(
+    {JobState.SUCCEEDED, JobState.FAILED, JobState.REVERTED, JobState.CANCELLED, JobState.TIMED_OUT}
+)
+OPEN_STATES = frozenset(JobState) - TERMINAL_STATES
+
+
+class Priority(enum.IntEnum):
+    """How urgent a job is, by TaskFlow's names; lower numbers go first."""
+
+    VERY_HIGH = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+    VERY_LOW = 4
+
+
+class CancelMode(str, enum.Enum):
+    """What happens to the finished atoms of a job that is cancelled while it runs."""
+
+    REVERT = "revert"  # they are undone, last first
+    KEEP = "keep"  # they stay as they are
+
+    def __str__(self) -> str:
+        return self.value
+
+
+JOB_ID = "job_id"
+"""The name under which a flow finds its job's id, beside its parameters: a task that asks for it gets it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobClass:
+    """A job's static needs; jobs with the same needs wait in one line of the board.
+
+    ``capabilities`` are predicates that look at the job itself and are evaluated before a claim; a class that names
+    some is never claimed in batches.
+    """
+
+    type: str
+    node: str | None = None
+    capabilities: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The class as text, stable over processes and versions: what boards use as a key."""
+        return json.dumps([self.type, self.node, list(self.capabilities)], separators=(",", ":"))
+
+    @classmethod
+    def from_key(cls, key: str) -> JobClass:
+        """Read back what ``key`` wrote; raises ValueError if it was not written by it."""
+        try:
+            type_, node, capabilities = json.loads(key)
+        except TypeError as error:
+            raise ValueError(f"not a class of jobs: {key!r}") from error
+        if not isinstance(type_, str) or not isinstance(capabilities, list):
+            raise ValueError(f"not a class of jobs: {key!r}")
+        return cls(type=type_, node=node, capabilities=tuple(capabilities))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Posting:
+    """What a person asks for: a registered job type, its parameters, and how to treat the job."""
+
+    type: str
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    factory: Mapping[str, Json] | None = None
+    """Classic postings only: ``name``, ``args`` and ``kwargs`` of a factory in the type's own plugin."""
+    capabilities: tuple[str, ...] = ()
+    node: str | None = None
+    priority: Priority | None = None
+    """None: the job type's own, else NORMAL."""
+    available_ms: int | None = None
+    idempotency_key: str | None = None
+    properties: Mapping[str, Json] = field(default_factory=dict)
+    timeout: float | None = None
+    author: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobError:
+    """Why a job ended badly, in brief: what a person reads first."""
+
+    kind: str
+    message: str
+    atom: str | None = None
+    traceback: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        return {"kind": self.kind, "message": self.message, "atom": self.atom, "traceback": self.traceback}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Json]) -> JobError:
+        return cls(
+            kind=str(data.get("kind", "Error")),
+            message=str(data.get("message", "")),
+            atom=data.get("atom"),
+            traceback=data.get("traceback"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One posting of a job type, as the store has it."""
+
+    seq: int
+    id: str
+    type: str
+    state: JobState
+    priority: Priority
+    parameters: Mapping[str, Json]
+    factory: Mapping[str, Json] | None
+    properties: Mapping[str, Json]
+    job_class: JobClass
+    epoch: int
+    attempt: int
+    created_ms: int
+    updated_ms: int
+    available_ms: int
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    owner: str | None = None
+    node: str | None = None
+    deaths: int = 0
+    cancel: CancelMode | None = None
+    result: Json = None
+    error: JobError | None = None
+    note: str | None = None
+    """Why the job is where it is, when that is not plain: for instance that it waits for a node that knows its type."""
+    idempotency_key: str | None = None
+    timeout: float | None = None
+    author: str | None = None
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:8]
+
+    @property
+    def flow_id(self) -> str:
+        """The id of the TaskFlow flow detail of the job's present attempt."""
+        return flow_id(self.id, self.attempt)
+
+    @property
+    def view(self) -> JobView:
+        return JobView(
+            id=self.id,
+            type=self.type,
+            parameters=self.parameters,
+            properties=self.properties,
+            priority=self.priority,
+            attempt=self.attempt,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobView:
+    """What a capability's predicate may look at."""
+
+    id: str
+    type: str
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    properties: Mapping[str, Json] = field(default_factory=dict)
+    priority: Priority = Priority.NORMAL
+    attempt: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AtomRecord:
+    """One atom of a job's flow as recorded: for ``show``, ``status`` and the demo.
+
+    ``state`` and ``intention`` are TaskFlow's words. ``starts`` counts how often the atom was started in its attempt.
+    """
+
+    name: str
+    kind: str
+    state: str
+    intention: str
+    progress: float | None = None
+    detail: str | None = None
+    owner: str | None = None
+    node: str | None = None
+    epoch: int | None = None
+    starts: int = 0
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    result: Json = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoardEntry:
+    """What a board holds of a job: enough to order and to offer it, nothing that matters if it is lost."""
+
+    job_id: str
+    job_class: JobClass
+    priority: Priority = Priority.NORMAL
+    posted_ms: int
+    available_ms: int = 0
+    """Not offered before this time; 0 means at once."""
+
+    @property
+    def score(self) -> int:
+        """Its place in line: oldest first, and each level of priority counts as an hour of waiting.
+
+        An urgent job overtakes what was posted within the hours between their levels, and nothing waits for ever.
+        """
+        waiting_since = max(self.posted_ms, self.available_ms)
+        return waiting_since + int(self.priority) * PRIORITY_STEP_MS
+
+
+PRIORITY_STEP_MS = 3_600_000
+
+
+def new_job_id() -> str:
+    """A random id: short prefixes of random ids stay unique, so people can type them."""
+    return str(uuid.uuid4())
+
+
+def flow_id(job_id: str, attempt: int) -> str:
+    """The flow detail's id of an attempt: derived, so that it need not be stored before the flow starts."""
+    return str(uuid.uuid5(uuid.UUID(job_id), f"attempt-{attempt}"))
