@@ -1,0 +1,225 @@
+"""The decorators that plugins use; they register what they decorate and return it unchanged."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar, overload
+
+from jobrunner.errors import PluginError
+from jobrunner.model import Priority
+from jobrunner.plugins.docstrings import first_paragraph
+from jobrunner.plugins.quantities import parse_duration
+from jobrunner.plugins.registry import (
+    Capability,
+    JobType,
+    check_name,
+    current_registry,
+    origin_of,
+)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Names = Iterable[str | Callable[..., Any]]
+Duration = str | int | float | timedelta
+
+ENGINES = ("serial", "parallel")
+
+
+@overload
+def job(name: Function, /) -> Function: ...
+
+
+@overload
+def job(
+    name: str | None = None,
+    *,
+    capabilities: Names = (),
+    timeout: Duration | None = None,
+    engine: str = "serial",
+    max_workers: int | None = None,
+    priority: Priority | str | int | None = None,
+    description: str | None = None,
+) -> Callable[[Function], Function]: ...
+
+
+def job(
+    name: Any = None,
+    *,
+    capabilities: Names = (),
+    timeout: Duration | None = None,
+    engine: str = "serial",
+    max_workers: int | None = None,
+    priority: Priority | str | int | None = None,
+    description: str | None = None,
+) -> Any:
+    """Register a flow factory as a job type: its parameters are the job's, its docstring's first paragraph
+    the help.
+
+    ``timeout`` is written as people do (``"2h"``), a number is seconds. ``engine`` is ``serial``, or
+    ``parallel`` with up to ``max_workers`` atoms at once. Raises PluginError for what cannot be registered.
+    """
+    if callable(name):
+        return job()(name)
+
+    def register(factory: Function) -> Function:
+        from jobrunner.plugins.parameters import check_signature
+
+        _check_function(factory, "job")
+        check_signature(factory)
+        origin = _origin(factory)
+        job_type = JobType(
+            name=check_name(factory.__name__ if name is None else name, "job type"),
+            factory=factory,
+            description=description or first_paragraph(factory.__doc__),
+            capabilities=capability_names(capabilities),
+            timeout=_timeout(timeout, factory),
+            engine=_engine(engine, max_workers, factory),
+            max_workers=max_workers,
+            priority=_priority(priority, factory),
+            **origin,
+        )
+        current_registry().add_type(job_type)
+        return factory
+
+    return register
+
+
+@overload
+def register_job(name: Function, /) -> Function: ...
+
+
+@overload
+def register_job(name: str | None = None) -> Callable[[Function], Function]: ...
+
+
+def register_job(name: Any = None) -> Any:
+    """Register a function of the classic form: ``function(args=None)`` parses its arguments and calls
+    ``post_job``.
+    """
+    if callable(name):
+        return register_job()(name)
+
+    def register(function: Function) -> Function:
+        _check_function(function, "register_job")
+        job_type = JobType(
+            name=check_name(function.__name__ if name is None else name, "job type"),
+            classic=function,
+            description=first_paragraph(function.__doc__),
+            **_origin(function),
+        )
+        current_registry().add_type(job_type)
+        return function
+
+    return register
+
+
+@overload
+def register_capability(name: Function, /) -> Function: ...
+
+
+@overload
+def register_capability(
+    name: str | None = None, *, timeout: Duration | None = None
+) -> Callable[[Function], Function]: ...
+
+
+def register_capability(name: Any = None, *, timeout: Duration | None = None) -> Any:
+    """Register a predicate over a job: ``predicate(job)`` or ``predicate(job, argument)``, true where it may
+    run.
+
+    With a second parameter it takes what follows the colon in ``name:argument``. It may return a Verdict to
+    say why. An answer that takes longer than ``timeout`` counts as no.
+    """
+    if callable(name):
+        return register_capability()(name)
+
+    def register(predicate: Function) -> Function:
+        _check_function(predicate, "register_capability")
+        capability = Capability(
+            name=check_name(predicate.__name__ if name is None else name, "capability"),
+            predicate=predicate,
+            description=first_paragraph(predicate.__doc__),
+            timeout=_timeout(timeout, predicate),
+            **_origin(predicate),
+        )
+        current_registry().add_capability(capability)
+        return predicate
+
+    return register
+
+
+def capability_names(capabilities: Names | str | Callable[..., Any]) -> tuple[str, ...]:
+    """Sorted references of capabilities that are given by name or as registered predicates; sorted, so that
+    sets of the same names are one class of jobs in every process.
+
+    Raises PluginError for a function that is not registered, or what is neither name nor function.
+    """
+    given = [capabilities] if isinstance(capabilities, str) or callable(capabilities) else list(capabilities)
+    return tuple(sorted({_capability_name(one) for one in given}))
+
+
+def _capability_name(capability: object) -> str:
+    if isinstance(capability, str):
+        check_name(capability.partition(":")[0], "capability")
+        return capability
+    for known in current_registry().capabilities.values():
+        if known.predicate is capability:
+            return known.name
+    raise PluginError(
+        f"{capability!r} is not a capability: give a name, or a function with @register_capability()"
+    )
+
+
+def _check_function(function: object, decorator: str) -> None:
+    if not inspect.isfunction(function):
+        raise PluginError(f"@{decorator} decorates functions, and {function!r} is none")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise PluginError(
+            f"@{decorator}: {function.__qualname__} has to be a plain function, not async or a generator"
+        )
+
+
+def _origin(function: Callable[..., Any]) -> dict[str, Any]:
+    package, source = origin_of(function.__module__)
+    return {"module": function.__module__, "package": package, "source": source}
+
+
+def _timeout(timeout: Duration | None, function: Callable[..., Any]) -> float | None:
+    if timeout is None:
+        return None
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise PluginError(f"the timeout of {function.__qualname__}: {error}") from None
+    if seconds <= 0:
+        raise PluginError(
+            f"the timeout of {function.__qualname__} is {timeout!r}, and has to be more than nothing"
+        )
+    return seconds
+
+
+def _engine(engine: str, max_workers: int | None, function: Callable[..., Any]) -> str:
+    if engine not in ENGINES:
+        raise PluginError(
+            f"the engine of {function.__qualname__} is {engine!r}, and can be {' or '.join(ENGINES)}"
+        )
+    if max_workers is not None and (isinstance(max_workers, bool) or max_workers < 1):
+        raise PluginError(
+            f"max_workers of {function.__qualname__} is {max_workers!r}, and has to be at least 1"
+        )
+    return engine
+
+
+def _priority(priority: Priority | str | int | None, function: Callable[..., Any]) -> Priority | None:
+    if priority is None:
+        return None
+    try:
+        if isinstance(priority, str):
+            return Priority[priority.upper().replace("-", "_")]
+        return Priority(priority)
+    except (KeyError, ValueError):
+        names = ", ".join(level.name for level in Priority)
+        raise PluginError(
+            f"the priority of {function.__qualname__} is {priority!r}, and can be {names}"
+        ) from None
