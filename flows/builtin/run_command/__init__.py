@@ -1,0 +1,1 @@
+"""The builtin job type ``run_command``."""

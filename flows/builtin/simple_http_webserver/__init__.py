@@ -1,0 +1,1 @@
+"""The builtin job type ``simple_http_webserver``."""
