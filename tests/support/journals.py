@@ -85,8 +85,10 @@ class Stage:
         postings = [Posting(**{"type": "made_up", **posting}) for _ in range(number)]
         return [job_id for job_id, _ in self.store.insert(postings, now_ms=now_ms())]
 
-    def flow(self, *, tasks: int = 1, owner: str = OWNER, job_id: str | None = None) -> Recorded:
-        """A new job's flow (or a new owner's, of a job that is there), with its first rows written."""
+    def flow(
+        self, *, tasks: int = 1, owner: str = OWNER, job_id: str | None = None, written: bool = True
+    ) -> Recorded:
+        """A new job's flow (or a new owner's, of a job that is there), with its first rows written, or pending."""
         job = begin(self.database, [job_id or self.post()[0]], owner=owner, node=NODE).started[0]
         detail = models.FlowDetail("made_up", job.flow_id)
         for number in range(tasks):
@@ -99,7 +101,8 @@ class Stage:
         self.writer.open(journal)
         recorded = Recorded(job, detail, journal)
         self.flows.append(recorded)
-        journal.barrier()
+        if written:
+            journal.barrier()
         return recorded
 
     def usurp(self, recorded: Recorded, owner: str = OTHER) -> Job:
@@ -129,6 +132,18 @@ def staged(url: str, *, patience: float = 30.0, **options: Any) -> Iterator[Stag
     finally:
         writer.stop()
         database.close()
+
+
+def lock_waits(database: Database) -> int:
+    """How many connections to this database wait for a row's lock; SQLite cannot tell."""
+    query = {
+        "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p "
+        "ON p.id = t.trx_mysql_thread_id WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()",
+        "postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND wait_event_type = 'Lock'",
+    }[database.dialect]
+    with database.read() as connection:
+        return int(connection.execute(sa.text(query)).scalar_one())
 
 
 @dataclass

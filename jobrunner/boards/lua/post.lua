@@ -1,0 +1,25 @@
+-- Put jobs on the board. ARGV: for each job its id and its entry. Returns how many were not there before.
+local now, planned, added = now_ms(), next_due(), 0
+for i = 2, #ARGV, 2 do
+  local id, text = ARGV[i], ARGV[i + 1]
+  local stands = standing(id)
+  if not stands and redis.call('HEXISTS', ENTRIES, id) == 1 then drop(id) end
+  local entry = read(id)
+  if not entry then -- a claimed or delayed job whose entry was lost gets it back
+    local place = place_of(redis.call('INCR', BASE .. 'seq'))
+    redis.call('HSET', ENTRIES, id, place .. text)
+    redis.call('ZADD', IDS, 0, id)
+    entry = read(id)
+    redis.call('HINCRBY', CLASSES, entry.class, 1)
+  end
+  if not stands then
+    if entry.available_ms > now then
+      redis.call('ZADD', DELAYED, entry.available_ms, id)
+    else
+      enqueue(entry)
+    end
+    added = added + 1
+  end
+end
+tell(now, planned)
+return added

@@ -1,0 +1,285 @@
+"""Who is next on the sql board: statements that read the line by its index, and what moves a job in the table.
+
+A row is waiting (W), delayed (D) or claimed (C). ``due_ms`` says when a delayed job may be claimed, when a lease ends,
+and since when a waiting job may be claimed; always by the database's clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from jobrunner.errors import BoardUnavailable, StoreUnavailable
+from jobrunner.model import JobClass
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.tables import board
+
+H = TypeVar("H", bound=Hashable)
+
+WAITING, DELAYED, CLAIMED = "W", "D", "C"
+PROMOTED_AT_ONCE = 100
+ROWS_AT_ONCE = 500
+ARMS_AT_ONCE = 4
+"""Classes whose lines are read in one statement; of more, it is first asked which can have the first jobs."""
+KEYS_AT_ONCE = 40
+"""Classes whose heads MySQL is asked for one by one, which needs no statistics; with more, that would take longer."""
+LONGEST_KEY = 255
+"""Characters; longer keys are cut."""
+CHANNEL = "jobrunner_board"
+
+
+class Candidate(NamedTuple):
+    """A waiting job, in the order of the line."""
+
+    score: int
+    place: int
+    job_id: str
+    class_key: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pulse:
+    """What a look at the ends of the indexes shows; times are milliseconds by the database's clock."""
+
+    now_ms: int
+    due_ms: int | None  # when the next lease ends or the next delayed job is due
+    newest_ms: int | None  # since when the newest of the waiting jobs waits
+
+    @property
+    def is_due(self) -> bool:
+        return self.due_ms is not None and self.due_ms <= self.now_ms
+
+
+@contextlib.contextmanager
+def as_board_errors() -> Iterator[None]:
+    """Raise the store's absence as the board's."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise BoardUnavailable(error.message, hint=error.hint) from error
+
+
+def line_key(job_class: JobClass) -> str:
+    """The class's key as the table has it: one that is too long for the index is cut and made unique by its digest."""
+    key = job_class.key
+    if len(key) <= LONGEST_KEY:
+        return key
+    return key[: LONGEST_KEY - 65] + "#" + hashlib.sha256(key.encode()).hexdigest()
+
+
+def is_now(status: str) -> sa.ColumnElement[bool]:
+    """A condition on the status as a constant, so that a plan made once for all parameters can use the indexes."""
+    return board.c.status == sa.literal_column(f"'{status}'", sa.String)
+
+
+def is_any() -> sa.ColumnElement[bool]:
+    """Whatever the status; for conditions on a class, whose index begins with the status."""
+    return sa.or_(is_now(WAITING), is_now(DELAYED), is_now(CLAIMED))
+
+
+def pages(items: Iterable[H]) -> Iterator[list[H]]:
+    """The items without doubles, in pages that fit into one statement."""
+    unique = list(dict.fromkeys(items))
+    for start in range(0, len(unique), ROWS_AT_ONCE):
+        yield unique[start : start + ROWS_AT_ONCE]
+
+
+def pulse(connection: Connection, database: Database) -> Pulse:
+    """Look at the clock and at what is due; one statement, whatever the number of jobs."""
+
+    def end(aggregate: Any, status: str) -> Any:
+        return sa.select(aggregate(board.c.due_ms)).where(is_now(status)).scalar_subquery()
+
+    # PostgreSQL tells who waits, and keeps no index for this.
+    newest = sa.null() if database.dialect == "postgresql" else end(sa.func.max, WAITING)
+    row = connection.execute(
+        sa.select(database.now_ms(), end(sa.func.min, CLAIMED), end(sa.func.min, DELAYED), newest)
+    ).one()
+    due = [time for time in row[1:3] if time is not None]
+    return Pulse(now_ms=row[0], due_ms=min(due, default=None), newest_ms=row[3])
+
+
+def heads(connection: Connection, status: str) -> dict[str, int]:
+    """The score of the first job of each class that has jobs with that status, by class key.
+
+    One statement that jumps from class to class in the index, whatever the number of jobs.
+    """
+    if connection.dialect.name == "mysql":
+        return _heads_by_grouping(connection, status)
+
+    def first(column: sa.Column[Any], *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        return sa.select(column).where(is_now(status), *conditions).order_by(column).limit(1)
+
+    found = sa.select(first(board.c.class_key).subquery().c.class_key).cte("found", recursive=True)
+    following = first(board.c.class_key, board.c.class_key > found.c.class_key).scalar_subquery()
+    found = found.union_all(sa.select(following).where(found.c.class_key.is_not(None)))
+    score = first(board.c.score, board.c.class_key == found.c.class_key).scalar_subquery()
+    return _scores(
+        connection.execute(sa.select(found.c.class_key, score).where(found.c.class_key.is_not(None)))
+    )
+
+
+def _heads_by_grouping(connection: Connection, status: str) -> dict[str, int]:
+    """For MySQL and MariaDB, where a subquery does not jump but GROUP BY does.
+
+    With a condition on the status they may well prefer to read all of its rows, so it is left out. Before their
+    statistics are renewed, some seconds after thousands of jobs were posted, they may still read all rows.
+    """
+    grouped = sa.select(board.c.status, board.c.class_key, sa.func.min(board.c.score))
+    grouped = grouped.group_by(board.c.status, board.c.class_key)
+    hinted = grouped.with_hint(board, "FORCE INDEX FOR GROUP BY (board_line)", "mysql")
+    hinted = hinted.with_hint(board, "FORCE INDEX FOR GROUP BY (board_line)", "mariadb")
+    return {key: score for found, key, score in connection.execute(hinted) if found == status}
+
+
+def _scores(rows: Any) -> dict[str, int]:
+    return {key: score for key, score in rows}  # noqa: C416 - a result is taken for a mapping by dict()
+
+
+def candidates(
+    connection: Connection, keys: Collection[str], *, limit: int, skip: int = 0
+) -> list[Candidate]:
+    """The first jobs in line over all these classes; locks nothing."""
+    if not keys or limit < 1:
+        return []
+    wanted = limit + skip
+    if len(keys) > ARMS_AT_ONCE:
+        keys = _with_first_heads(_heads_of(connection, keys), wanted)
+    found: list[Candidate] = []
+    ordered = sorted(keys)
+    for start in range(0, len(ordered), ARMS_AT_ONCE):
+        arms = [
+            sa.select(_line_of(key).limit(wanted).subquery()) for key in ordered[start : start + ARMS_AT_ONCE]
+        ]
+        found += [Candidate(*row) for row in connection.execute(sa.union_all(*arms))]
+    return sorted(found)[skip:wanted]
+
+
+def _heads_of(connection: Connection, keys: Collection[str]) -> dict[str, int]:
+    """The score of the first waiting job of each of these classes that has some."""
+    if connection.dialect.name != "mysql" or len(keys) > KEYS_AT_ONCE:
+        return {key: score for key, score in heads(connection, WAITING).items() if key in keys}
+    found: dict[str, int] = {}
+    for page in pages(sorted(keys)):
+        firsts = [_line_of(key).with_only_columns(board.c.score).limit(1).scalar_subquery() for key in page]
+        scores = connection.execute(sa.select(*firsts)).one()
+        found.update((key, score) for key, score in zip(page, scores, strict=True) if score is not None)
+    return found
+
+
+def _with_first_heads(scores: dict[str, int], wanted: int) -> list[str]:
+    """The classes of which the first ``wanted`` jobs in line can be: as many as jobs, by their first jobs' scores."""
+    ranked = sorted((score, key) for key, score in scores.items())
+    last = ranked[:wanted][-1][0] if ranked else 0
+    return [key for score, key in ranked if score <= last]
+
+
+def _line_of(key: str) -> sa.Select[Any]:
+    """The jobs of a class that wait, first in line first."""
+    columns = (board.c.score, board.c.place, board.c.job_id, board.c.class_key)
+    return (
+        sa.select(*columns)
+        .where(is_now(WAITING), board.c.class_key == key)
+        .order_by(board.c.score, board.c.place)
+    )
+
+
+def lock_in_line(connection: Connection, key: str, *, limit: int) -> list[Candidate]:
+    """Lock the first jobs of a class's line that nobody else is claiming; waits for nobody."""
+    rows = connection.execute(_line_of(key).limit(limit).with_for_update(skip_locked=True))
+    return [Candidate(*row) for row in rows]
+
+
+def page_of_rows(
+    connection: Connection, database: Database, after: str | None, limit: int
+) -> Sequence[sa.Row[Any]]:
+    """Rows in the order of their job ids, from behind ``after`` on."""
+    is_claimed = sa.and_(board.c.status == CLAIMED, board.c.due_ms > database.now_ms())
+    page = sa.select(
+        board.c.job_id, board.c.entry, board.c.owner, board.c.due_ms, is_claimed.label("is_claimed")
+    )
+    if after is not None:
+        page = page.where(board.c.job_id > after)
+    return _rows(connection.execute(page.order_by(board.c.job_id).limit(limit)))
+
+
+def _rows(result: Any) -> Sequence[sa.Row[Any]]:
+    """The rows, by column name: what types SQLAlchemy 2.0 and 2.1 give them differs."""
+    rows: Sequence[sa.Row[Any]] = result.all()
+    return rows
+
+
+def lock(connection: Connection, database: Database, job_ids: Sequence[str]) -> Sequence[sa.Row[Any]]:
+    """Lock the rows of these jobs, in the order of their ids, as every step over given jobs does; with the time."""
+    statement = (
+        sa.select(
+            board.c.place,
+            board.c.job_id,
+            board.c.class_key,
+            board.c.status,
+            board.c.due_ms,
+            board.c.owner,
+            database.now_ms().label("now_ms"),
+        )
+        .where(board.c.job_id.in_(job_ids))
+        .order_by(board.c.job_id)
+        .with_for_update()
+    )
+    return _rows(connection.execute(statement))
+
+
+def promote(connection: Connection, now_ms: int) -> tuple[set[str], bool]:
+    """Put into line what is due; the classes that have work now, and whether more may be due."""
+    keys: set[str] = set()
+    more = False
+    for status in (CLAIMED, DELAYED):
+        rows = connection.execute(
+            sa.select(board.c.place, board.c.class_key)
+            .where(is_now(status), board.c.due_ms <= now_ms)
+            .order_by(board.c.due_ms)
+            .limit(PROMOTED_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        ).all()
+        update(connection, [row.place for row in rows], status=WAITING, due_ms=now_ms, owner=None)
+        keys.update(row.class_key for row in rows)
+        more = more or len(rows) == PROMOTED_AT_ONCE
+    return keys, more
+
+
+def update(connection: Connection, places: Sequence[int], **values: Any) -> None:
+    """Write to rows that this transaction has locked."""
+    for page in pages(places):
+        connection.execute(sa.update(board).where(board.c.place.in_(page)).values(**values))
+
+
+def delete(connection: Connection, places: Sequence[int]) -> None:
+    """Delete rows that this transaction has locked."""
+    for page in pages(places):
+        connection.execute(sa.delete(board).where(board.c.place.in_(page)))
+
+
+def promote_and_tell(connection: Connection, database: Database) -> bool:
+    """Put into line what is due, in a transaction of its own; whether more may be due."""
+    keys, more = promote(connection, pulse(connection, database).now_ms)
+    tell(connection, database, keys)
+    return more
+
+
+def tell(
+    connection: Connection, database: Database, keys: Collection[str], due_in_ms: int | None = None
+) -> None:
+    """Wake those who listen, when this transaction commits; PostgreSQL only, the others look for themselves.
+
+    :param due_in_ms: when something is due earlier than the listeners know
+    """
+    if database.dialect != "postgresql":
+        return
+    words = [f"+{key}" for key in sorted(keys)] + ([] if due_in_ms is None else [f"~{due_in_ms}"])
+    for word in words:
+        connection.execute(sa.select(sa.func.pg_notify(CHANNEL, word)))

@@ -1,0 +1,178 @@
+"""What happens on the sql board inside of a transaction: each step is atomic, and may be run again after a dead lock.
+
+Steps over given jobs lock their rows first, in the order of the job ids, and then act on what they see, so that two
+steps over the same jobs follow one another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence, Set
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from jobrunner.boards import sql_line as line
+from jobrunner.boards.entries import to_text
+from jobrunner.boards.sql_line import CLAIMED, DELAYED, WAITING, Candidate, line_key
+from jobrunner.model import BoardEntry
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.tables import board
+
+
+def post(connection: Connection, database: Database, entries: Sequence[BoardEntry]) -> int:
+    now_ms: int = connection.execute(sa.select(database.now_ms())).scalar_one()
+    rows = [_row(entry, now_ms) for entry in entries]
+    statement = _insert_new(database.dialect).execution_options(preserve_rowcount=True)
+    added: int = connection.execute(statement, rows).rowcount
+    if added:
+        ready = {row["class_key"] for row in rows if row["status"] == WAITING}
+        due = min((row["due_ms"] - now_ms for row in rows if row["status"] == DELAYED), default=None)
+        line.tell(connection, database, ready, due)
+    return added
+
+
+def claim(
+    connection: Connection, database: Database, owner: str, keys: Collection[str], limit: int, lease_ms: int
+) -> tuple[list[str], bool]:
+    """Claim the first in line; their ids, and whether more may have become due."""
+    pulse = line.pulse(connection, database)
+    ready, more = line.promote(connection, pulse.now_ms) if pulse.is_due else (set(), False)
+    jobs = _lock_first(connection, database, keys, limit)
+    until = pulse.now_ms + lease_ms
+    line.update(connection, [job.place for job in jobs], status=CLAIMED, due_ms=until, owner=owner)
+    is_next = bool(jobs) and (pulse.due_ms is None or pulse.is_due or until < pulse.due_ms)
+    line.tell(connection, database, ready, lease_ms if is_next else None)
+    return [job.job_id for job in jobs], more
+
+
+def claim_these(
+    connection: Connection, database: Database, owner: str, job_ids: Sequence[str], lease_ms: int
+) -> list[str]:
+    rows = line.lock(connection, database, job_ids)
+    free = {row.job_id: row.place for row in rows if row.status == WAITING or row.due_ms <= row.now_ms}
+    if free:
+        until = rows[0].now_ms + lease_ms
+        line.update(connection, list(free.values()), status=CLAIMED, due_ms=until, owner=owner)
+        line.tell(connection, database, (), lease_ms)
+    return [job_id for job_id in job_ids if job_id in free]
+
+
+def keep(
+    connection: Connection, database: Database, owners: Mapping[str, Set[str]], lease_ms: int
+) -> set[str]:
+    """Push back the leases of these owners' claims, by job id; the ids of lost ones."""
+    rows = line.lock(connection, database, list(owners))
+    kept = [row for row in rows if any(_is_claimed_by(row, owner) for owner in owners[row.job_id])]
+    if kept:
+        until = kept[0].now_ms + lease_ms
+        line.update(connection, [row.place for row in kept], due_ms=until)
+        if until < min(row.due_ms for row in kept):
+            line.tell(connection, database, (), lease_ms)
+    return owners.keys() - {row.job_id for row in kept if owners[row.job_id] == {row.owner}}
+
+
+def release(
+    connection: Connection, database: Database, owner: str, job_ids: Sequence[str], delay_ms: int
+) -> int:
+    mine = [row for row in line.lock(connection, database, job_ids) if _is_claimed_by(row, owner)]
+    _put_back(connection, database, mine, delay_ms)
+    return len(mine)
+
+
+def release_owner(connection: Connection, database: Database, owner: str) -> list[str]:
+    held = sa.select(board.c.job_id).where(board.c.owner == owner).order_by(board.c.job_id)
+    released: list[str] = []
+    for page in line.pages(connection.execute(held).scalars()):
+        rows = line.lock(connection, database, page)
+        mine = [row for row in rows if row.status == CLAIMED and row.owner == owner]
+        _put_back(connection, database, mine, 0)
+        released += [row.job_id for row in mine]
+    return released
+
+
+def consume(connection: Connection, database: Database, owner: str, job_ids: Sequence[str]) -> int:
+    rows = line.lock(connection, database, job_ids)
+    mine = [row.place for row in rows if _is_claimed_by(row, owner)]
+    line.delete(connection, mine)
+    return len(mine)
+
+
+def withdraw(connection: Connection, database: Database, job_ids: Sequence[str]) -> int:
+    places = [row.place for row in line.lock(connection, database, job_ids)]
+    line.delete(connection, places)
+    return len(places)
+
+
+def clear(connection: Connection, database: Database) -> None:
+    connection.execute(sa.delete(board))
+
+
+def drop_class(connection: Connection, database: Database, key: str) -> None:
+    """Delete a class's jobs in whatever state."""
+    connection.execute(sa.delete(board).where(line.is_any(), board.c.class_key == key))
+
+
+def _row(entry: BoardEntry, now_ms: int) -> dict[str, Any]:
+    is_delayed = entry.available_ms > now_ms
+    return {
+        "job_id": entry.job_id,
+        "class_key": line_key(entry.job_class),
+        "status": DELAYED if is_delayed else WAITING,
+        "score": entry.score,
+        "due_ms": entry.available_ms if is_delayed else now_ms,
+        "entry": to_text(entry),
+    }
+
+
+def _insert_new(dialect: str) -> Any:
+    """Insert rows, leaving out the jobs that are there."""
+    if dialect == "mysql":
+        # IGNORE would also cut what is too long, but nothing here is: ids are UUIDs, keys are cut by line_key.
+        return sa.insert(board).prefix_with("IGNORE")
+    insert = postgresql.insert(board) if dialect == "postgresql" else sqlite.insert(board)
+    return insert.on_conflict_do_nothing(index_elements=[board.c.job_id])
+
+
+def _lock_first(
+    connection: Connection, database: Database, keys: Collection[str], limit: int
+) -> list[Candidate]:
+    """Lock the first in line; if others are claiming them at this moment, whoever stands behind them."""
+    if database.dialect == "sqlite":
+        return line.candidates(connection, keys, limit=limit)
+    if len(keys) == 1:
+        return line.lock_in_line(connection, next(iter(keys)), limit=limit)
+    planned = line.candidates(connection, keys, limit=limit)
+    locked: set[Candidate] = set()
+    for key, count in Counter(job.class_key for job in planned).items():
+        locked.update(line.lock_in_line(connection, key, limit=count))
+    if len(locked) < len(planned):
+        locked |= _lock_more(connection, {job.class_key for job in planned}, limit, locked)
+    return sorted(locked)
+
+
+def _lock_more(connection: Connection, keys: Set[str], limit: int, locked: Set[Candidate]) -> set[Candidate]:
+    """What can be had instead of the planned jobs that somebody else was claiming."""
+    more: set[Candidate] = set()
+    for key in sorted(keys):
+        mine = sum(job.class_key == key for job in locked)
+        missing = limit - len(locked) - len(more)
+        if missing > 0:
+            more.update(set(line.lock_in_line(connection, key, limit=mine + missing)) - locked)
+    return more
+
+
+def _put_back(connection: Connection, database: Database, rows: Sequence[sa.Row[Any]], delay_ms: int) -> None:
+    if not rows:
+        return
+    status, due_ms = (DELAYED if delay_ms > 0 else WAITING), rows[0].now_ms + delay_ms
+    line.update(connection, [row.place for row in rows], status=status, due_ms=due_ms, owner=None)
+    ready = set() if delay_ms > 0 else {row.class_key for row in rows}
+    line.tell(connection, database, ready, delay_ms if delay_ms > 0 else None)
+
+
+def _is_claimed_by(row: sa.Row[Any], owner: str) -> bool:
+    """Whether the row, as locked, is a living claim of this owner's."""
+    return bool(row.status == CLAIMED and row.owner == owner and row.due_ms > row.now_ms)

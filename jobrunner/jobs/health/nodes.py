@@ -1,0 +1,99 @@
+"""Which conductors live, and do they go together?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from jobrunner.jobs import look as looking
+from jobrunner.jobs.health.finding import Finding, Reporter, Subject
+from jobrunner.model import JobState
+from jobrunner.persistence.nodes import Node
+
+AREA = "nodes"
+ALIVE_S = 15.0
+"""A conductor that said nothing for so long is not counted as living."""
+NEXT_REPORT_S = 3.0
+"""A living conductor reports every two seconds."""
+POLL_S = 0.1
+
+report = Reporter(AREA)
+
+
+def look(subject: Subject) -> Iterator[Finding]:
+    if not subject.has_tables:
+        return
+    context = subject.context
+    known = looking.nodes_known(context)
+    now_ms = time.time_ns() // 1_000_000
+    counts = looking.counts(context)
+    waiting = counts.get(JobState.WAITING, 0) + counts.get(JobState.SUSPENDED, 0)
+    yield from node_findings(known, now_ms=now_ms, waiting=waiting)
+    alive = [node for node in known if is_alive(node, now_ms)]
+    yield from doubles(alive, wait_for_reports(lambda: looking.nodes_known(context), alive))
+
+
+def node_findings(known: Sequence[Node], *, now_ms: int, waiting: int) -> Iterator[Finding]:
+    """:param waiting: jobs that wait for a conductor"""
+    alive = [node for node in known if is_alive(node, now_ms)]
+    if alive:
+        yield report.ok(f"Living conductors: {', '.join(node.name for node in alive)}.")
+    elif waiting:
+        yield report.warning(f"{_jobs(waiting)}, but no conductor lives.", "Start one: jobrunner run")
+    else:
+        yield report.ok("No conductor lives.", hint="Start one: jobrunner run")
+    yield from _versions(alive)
+
+
+def wait_for_reports(
+    read: Callable[[], Sequence[Node]],
+    alive: Sequence[Node],
+    *,
+    patience: float = NEXT_REPORT_S,
+    pause: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Node]:
+    """The next report of each of these nodes, as far as it comes within ``patience`` seconds."""
+    before = {node.name: node.seen_ms for node in alive}
+    later: dict[str, Node] = {}
+    deadline = clock() + patience
+    while len(later) < len(before) and clock() < deadline:
+        pause(POLL_S)
+        fresh = (node for node in read() if node.seen_ms > before.get(node.name, node.seen_ms))
+        later = {node.name: node for node in fresh} | later
+    return list(later.values())
+
+
+def doubles(before: Sequence[Node], after: Sequence[Node]) -> Iterator[Finding]:
+    """Two conductors that report under one name write the same row in turns.
+
+    One that was started again in the meantime is younger than the first look.
+    """
+    first = {node.name: node for node in before}
+    for node in after:
+        other = first[node.name]
+        if node.identity != other.identity and node.started_ms < other.seen_ms:
+            yield report.warning(
+                f"Two conductors run under the name {node.name}: {other.identity} and {node.identity}.",
+                "Give each its own: jobrunner run --name NAME, or conductor.name.",
+            )
+
+
+def is_alive(node: Node, now_ms: int) -> bool:
+    return node.stopped_ms is None and now_ms - node.seen_ms < ALIVE_S * 1000
+
+
+def _versions(alive: Sequence[Node]) -> Iterator[Finding]:
+    versions: dict[str, list[str]] = {}
+    for node in alive:
+        versions.setdefault(str(node.report.get("version", "unknown")), []).append(node.name)
+    if len(versions) > 1:
+        listed = "; ".join(f"{version} on {', '.join(names)}" for version, names in sorted(versions.items()))
+        yield report.warning(
+            f"Conductors run different versions of jobrunner: {listed}.",
+            "That is fine for the time of an upgrade; finish it.",
+        )
+
+
+def _jobs(count: int) -> str:
+    return "1 job waits" if count == 1 else f"{count} jobs wait"

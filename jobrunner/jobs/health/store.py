@@ -1,0 +1,159 @@
+"""Is the database there, is it recent and upgraded, and does it keep what it confirms?"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from jobrunner.jobs.health.filesystem import filesystem_of, is_network
+from jobrunner.jobs.health.finding import Finding, Reporter, Subject
+from jobrunner.jobs.health.settings import server_settings
+from jobrunner.persistence import nodes
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.schema import SchemaState
+
+AREA = "store"
+CLOCK_TOLERANCE_S = 1.0
+SLOW_COMMIT_S = 0.25
+MINIMUM = {"MariaDB": (10, 6), "MySQL": (8, 0), "PostgreSQL": (13,), "SQLite": (3, 35)}
+
+report = Reporter(AREA)
+
+
+def look(subject: Subject) -> Iterator[Finding]:
+    database = subject.context.database
+    if database.dialect == "sqlite":
+        yield from _file(database.url.database)
+        if subject.schema is SchemaState.ABSENT:
+            yield report.ok(f"{database.url.database} has no tables yet: they are made at its first use.")
+            return
+    with database.read() as connection:  # raises StoreUnavailable, which says it all
+        yield version_finding(server_version(connection))
+        yield from server_settings(connection, report)
+    yield from _schema(subject)
+    yield from _clock(database)
+    if subject.schema is not SchemaState.ABSENT:
+        yield _commit(database)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerVersion:
+    """Which program the server is."""
+
+    product: str
+    number: tuple[int, ...]
+    text: str
+
+
+def server_version(connection: Connection) -> ServerVersion:
+    """Ask the server; MariaDB answers with MySQL's number first to old clients (``5.5.5-10.6.12-MariaDB``)."""
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
+        return ServerVersion(
+            product="SQLite", number=sqlite3.sqlite_version_info, text=sqlite3.sqlite_version
+        )
+    if dialect == "postgresql":
+        text = str(connection.exec_driver_sql("SHOW server_version").scalar())
+        return ServerVersion(product="PostgreSQL", number=_number(text), text=text)
+    text = str(connection.exec_driver_sql("SELECT VERSION()").scalar())
+    product = "MariaDB" if "mariadb" in text.lower() else "MySQL"
+    return ServerVersion(product=product, number=_number(text.removeprefix("5.5.5-")), text=text)
+
+
+def version_finding(version: ServerVersion) -> Finding:
+    minimum = MINIMUM[version.product]
+    if version.number < minimum:
+        wanted = ".".join(map(str, minimum))
+        return report.error(
+            f"{version.product} {version.text} is too old.", f"Upgrade it to {wanted} or later."
+        )
+    return report.ok(f"{version.product} {version.text} answers.")
+
+
+def _number(text: str) -> tuple[int, ...]:
+    found = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def _schema(subject: Subject) -> Iterator[Finding]:
+    name = subject.context.database.name
+    if subject.schema is SchemaState.CURRENT:
+        yield report.ok("Its tables fit this version of jobrunner.")
+    elif subject.schema is SchemaState.NEWER:
+        yield report.warning(
+            "Its tables were made by a later version of jobrunner; this one can go on for one release.",
+            "Install the later version here as well.",
+        )
+    elif subject.schema is SchemaState.OLDER:
+        yield report.error(
+            f"The database {name} was made by an earlier version of jobrunner.",
+            "Bring it up to date: jobrunner db upgrade",
+            away=True,
+        )
+    else:
+        yield report.error(
+            f"The database {name} has no tables of jobrunner yet.",
+            "Make them: jobrunner db upgrade",
+            away=True,
+        )
+
+
+def _file(path: str | None) -> Iterator[Finding]:
+    if path in (None, "", ":memory:"):
+        yield report.error(
+            "A SQLite database in memory is seen by one process only.", "Name a file: sqlite:///path"
+        )
+        return
+    file = Path(str(path)).absolute()
+    kind = filesystem_of(file)
+    if kind is not None and is_network(kind):
+        yield report.error(
+            f"{file} is on a network file system ({kind}), where SQLite's locks do not hold.",
+            "Move it to a local disk; for several machines use MariaDB, MySQL or PostgreSQL.",
+        )
+
+
+def _clock(database: Database) -> Iterator[Finding]:
+    if database.dialect == "sqlite":
+        return
+    with database.read() as connection:
+        connection.execute(
+            sa.select(database.now_ms())
+        ).scalar_one()  # the way is warm: the next takes one trip
+        before = time.time()
+        server = connection.execute(sa.select(database.now_ms())).scalar_one() / 1000
+        after = time.time()
+    yield clock_finding(server - (before + after) / 2, uncertain=(after - before) / 2)
+
+
+def clock_finding(ahead: float, *, uncertain: float) -> Finding:
+    """:param ahead: seconds by which the server's clock is ahead of this machine's, give or take ``uncertain``"""
+    if abs(ahead) - uncertain <= CLOCK_TOLERANCE_S:
+        return report.ok("Its clock and this machine's agree.")
+    return report.warning(
+        f"Its clock is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this machine's.",
+        "Let both follow the same time servers (chrony or systemd-timesyncd); until then the times shown, "
+        "and when delayed jobs start, are off by as much.",
+    )
+
+
+def _commit(database: Database) -> Finding:
+    """Write something that nobody looks at, and take it away again."""
+    name = f"doctor-{uuid.uuid4()}"
+    began = time.monotonic()
+    nodes.take_lease(database, name, name, seconds=1)
+    took = time.monotonic() - began
+    nodes.give_lease(database, name, name)
+    if took > SLOW_COMMIT_S:
+        return report.warning(
+            f"A commit took {took * 1000:.0f} ms.", "Each atom of a job waits for one: look at its disk."
+        )
+    return report.ok(f"It can be written to; a commit took {took * 1000:.1f} ms.")

@@ -1,0 +1,124 @@
+"""Looking at jobs: one, many, their atoms, their output, and waiting for their end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from jobrunner.errors import CorruptRow, WaitTimedOut
+from jobrunner.jobs.context import JobContext
+from jobrunner.model import AtomRecord, Job, JobState
+from jobrunner.persistence import flows, nodes, output
+from jobrunner.persistence.nodes import Node
+from jobrunner.persistence.output import OutputChunk
+from jobrunner.persistence.store import JobFilter
+
+__all__ = [
+    "AtomRecord",
+    "Job",
+    "JobFilter",
+    "Node",
+    "OutputChunk",
+    "atoms",
+    "counts",
+    "find",
+    "follow_output",
+    "history",
+    "nodes_known",
+    "page",
+    "wait",
+]
+
+WAIT_FIRST_S = 0.02
+WAIT_MAX_S = 0.5
+
+
+def find(context: JobContext, prefix: str) -> Job:
+    """The one job whose id starts with ``prefix``; raises JobNotFound, AmbiguousJobId or CorruptRow."""
+    return context.store.find(prefix)
+
+
+def page(
+    context: JobContext, wanted: JobFilter | None = None, *, limit: int = 50, before: int | None = None
+) -> tuple[list[Job], int | None, list[CorruptRow]]:
+    """A page of jobs, newest first, with the mark of the next page and the rows that cannot be read."""
+    return context.store.page(wanted or JobFilter(), limit=limit, before=before)
+
+
+def counts(context: JobContext) -> dict[JobState, int]:
+    """How many jobs are in each open state."""
+    return context.store.counts()
+
+
+def atoms(context: JobContext, jobs: Sequence[Job]) -> dict[str, list[AtomRecord]]:
+    """The atoms of the jobs' present attempts, by job id, in the order of their flows."""
+    return flows.atoms_of(context.database, jobs)
+
+
+def history(context: JobContext, job: Job) -> list[dict[str, Any]]:
+    """What happened to the job, oldest first."""
+    return context.store.history(job.id)
+
+
+def nodes_known(context: JobContext) -> list[Node]:
+    """The nodes that have ever run a conductor."""
+    return nodes.list_nodes(context.database)
+
+
+def wait(
+    context: JobContext,
+    job_ids: Sequence[str],
+    *,
+    timeout: float | None = None,
+    on_end: Callable[[Job], None] | None = None,
+) -> list[Job]:
+    """Wait until all the jobs have ended; the jobs as they ended, in the order asked for.
+
+    :param timeout: seconds; raises WaitTimedOut, naming those that are not finished, when they have passed
+    :param on_end: called once for each job when it is seen to have ended
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    ended: dict[str, Job] = {}
+    pause = WAIT_FIRST_S
+    while True:
+        missing = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in ended]
+        finished = [job_id for job_id, state in context.store.states(missing).items() if state.is_terminal]
+        for job_id in finished:
+            ended[job_id] = context.store.get(job_id)
+            if on_end is not None:
+                on_end(ended[job_id])
+        missing = [job_id for job_id in missing if job_id not in ended]
+        if not missing:
+            return [ended[job_id] for job_id in job_ids]
+        if deadline is not None and time.monotonic() >= deadline:
+            raise WaitTimedOut(f"Not finished after {timeout:g} s: {', '.join(missing)}.")
+        time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
+        pause = WAIT_FIRST_S if finished else min(pause * 1.3, WAIT_MAX_S)
+
+
+def read_output(
+    context: JobContext, job: Job, *, after: int = 0, attempt: int | None = None
+) -> Iterator[OutputChunk]:
+    """What the job's tasks printed and logged so far, in order."""
+    return output.read_output(context.database, job.id, after=after, attempt=attempt)
+
+
+def follow_output(
+    context: JobContext, job: Job, *, attempt: int | None = None, poll: float = 0.2
+) -> Iterator[OutputChunk]:
+    """The same, and on until the job has ended.
+
+    :param poll: seconds between looks for more
+    """
+    after = 0
+    while True:
+        ended = context.store.get(
+            job.id
+        ).state.is_terminal  # looked at first: what came before it is then complete
+        for chunk in read_output(context, job, after=after, attempt=attempt):
+            after = chunk.seq
+            yield chunk
+        if ended:
+            return
+        time.sleep(poll)

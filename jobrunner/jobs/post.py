@@ -1,0 +1,103 @@
+"""Posting jobs: validate, commit in SQL, then put on the board.
+
+A job is posted once SQL has it. The board comes after, and if it is away, the reconciler puts the job there later:
+posting never fails for the board's sake. Cost: one transaction and one round trip to the board for any number of jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from jobrunner.errors import BoardUnavailable, WrongBoard
+from jobrunner.jobs.context import JobContext
+from jobrunner.model import JOB_ID, BoardEntry, JobClass, Posting, Priority
+from jobrunner.plugins import check_flow
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Posted:
+    """The outcome of one posting. ``new`` is false if its idempotency key found a job of before."""
+
+    job_id: str
+    new: bool
+    on_board: bool
+
+
+def post(context: JobContext, posting: Posting) -> Posted:
+    """Post one job; see :func:`post_many`. Its flow is compiled as well: InvalidFlow is raised here, not later."""
+    accepted = check(context, posting)
+    job_type = context.registry.get_type(posting.type)
+    flow = job_type.build(accepted.parameters, accepted.factory)
+    check_flow(flow, [JOB_ID, *job_type.store(accepted.parameters)])
+    return _post(context, [accepted])[0]
+
+
+def post_many(context: JobContext, postings: Sequence[Posting]) -> list[Posted]:
+    """Post jobs, all or none: each is validated first, then all are committed, then they go on the board.
+
+    Whether their flows compile is left to the conductor. Raises UnknownJobType, UnknownCapability,
+    InvalidParameters, PostingTooLarge or DuplicateKey, and stores nothing then; StoreUnavailable if the database is
+    away.
+    """
+    return _post(context, [check(context, posting) for posting in postings])
+
+
+def _post(context: JobContext, checked: Sequence[Posting]) -> list[Posted]:
+    now_ms = time.time_ns() // 1_000_000
+    stored = context.store.insert(checked, now_ms=now_ms)
+    entries = [
+        _entry(job_id, posting, now_ms) for (job_id, new), posting in zip(stored, checked, strict=True) if new
+    ]
+    on_board = put_on_board(context, entries)
+    return [Posted(job_id=job_id, new=new, on_board=on_board) for job_id, new in stored]
+
+
+def check(context: JobContext, posting: Posting) -> Posting:
+    """The posting with its parameters validated and its type's defaults filled in; raises what is wrong with it."""
+    job_type = context.registry.get_type(posting.type)
+    for reference in posting.capabilities:
+        context.registry.get_capability(reference)
+    accepted = job_type.accept(posting)
+    capabilities = tuple(sorted({*job_type.capabilities, *posting.capabilities}))
+    timeout = posting.timeout if posting.timeout is not None else job_type.timeout
+    priority = posting.priority if posting.priority is not None else job_type.priority
+    return replace(
+        accepted,
+        capabilities=capabilities,
+        timeout=timeout,
+        priority=Priority.NORMAL if priority is None else priority,
+    )
+
+
+def put_on_board(context: JobContext, entries: Sequence[BoardEntry]) -> bool:
+    """Put committed jobs on the board; False, with a warning in the log, if that has to wait for the reconciler."""
+    if not entries:
+        return True
+    try:
+        context.board.post(entries)
+    except WrongBoard:
+        raise
+    except BoardUnavailable as error:
+        log.warning(
+            "%s The jobs are safe in the database and go on the board when it is back.", error.message
+        )
+        return False
+    return True
+
+
+def _entry(job_id: str, posting: Posting, now_ms: int) -> BoardEntry:
+    available = posting.available_ms or 0
+    return BoardEntry(
+        job_id=job_id,
+        job_class=JobClass(
+            type=posting.type, node=posting.node, capabilities=tuple(sorted(posting.capabilities))
+        ),
+        priority=Priority.NORMAL if posting.priority is None else posting.priority,
+        posted_ms=now_ms,
+        available_ms=available if available > now_ms else 0,
+    )

@@ -1,0 +1,148 @@
+"""The one way to the SQL server: transactions, and what a person reads when they fail.
+
+SQLite, MariaDB/MySQL (PyMySQL) and PostgreSQL (psycopg) behave alike through this module: READ COMMITTED, a write
+transaction that waits for its turn rather than failing half-way, and matched (not changed) row counts. SQLite needs
+BEGIN IMMEDIATE so that a reader never has to become a writer, WAL and a busy timeout. Bounds of time are in engines.py,
+what the drivers' errors mean in faults.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobrunner.errors import ConfigError, StoreUnavailable
+from jobrunner.persistence.engines import READ_ONLY, make_engine
+from jobrunner.persistence.faults import brief, is_away, is_passing
+
+T = TypeVar("T")
+
+ANSWER_TIMEOUT_S = 30.0
+RETRY_FIRST_S = 0.01
+RETRY_MAX_S = 1.0
+
+_DRIVERS = {
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+}
+_NOW_MS = {
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+    "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+}
+
+
+class Database:
+    """A SQL database by its URL.
+
+    :param url: ``sqlite:///path``, ``mysql+pymysql://...``, ``mariadb+pymysql://...`` or ``postgresql+psycopg://...``
+    :param pool_size: how many connections are kept open at most; more are made for a moment when needed
+    :param answer_timeout: seconds after which a server that does not answer counts as away; None waits for ever
+    """
+
+    def __init__(
+        self, url: str, *, pool_size: int = 5, answer_timeout: float | None = ANSWER_TIMEOUT_S
+    ) -> None:
+        self.url = _normal_url(url)
+        self.dialect = {"mariadb": "mysql"}.get(self.url.get_backend_name(), self.url.get_backend_name())
+        if self.dialect not in _NOW_MS:
+            raise ConfigError(
+                f"persistence.url names a database that is not supported: {self.url.get_backend_name()!r}.",
+                hint="Use sqlite:///path, mysql+pymysql://user:password@host/db or postgresql+psycopg://user@host/db.",
+            )
+        self.engine = make_engine(self.url, self.dialect, pool_size=pool_size, answer_timeout=answer_timeout)
+
+    @property
+    def name(self) -> str:
+        """The URL without its password, for messages."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction: committed at the end, rolled back on an error. On SQLite it holds the write lock.
+
+        Raises StoreUnavailable if the server is away; what is passing is not tried again, see :meth:`retrying`.
+        """
+        with self.errors(), self.engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads; never waits for a writer."""
+        with self.errors(), self.engine.connect().execution_options(**READ_ONLY) as connection:
+            yield connection
+
+    def retrying(self, work: Callable[[Connection], T], *, patience: float = 10.0) -> T:
+        """Run ``work`` in one write transaction, again from its start after dead locks and lock timeouts.
+
+        :param patience: seconds after which a passing fault is raised as StoreUnavailable
+        """
+        deadline = time.monotonic() + patience
+        pause = RETRY_FIRST_S
+        while True:
+            with self.errors():
+                try:
+                    with self.engine.begin() as connection:
+                        return work(connection)
+                except SQLAlchemyError as error:
+                    if not is_passing(error) or time.monotonic() + pause > deadline:
+                        raise
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (spreads retries, protects nothing)
+            pause = min(pause * 2, RETRY_MAX_S)
+
+    def now_ms(self) -> sa.ColumnElement[int]:
+        """The server's clock as an SQL expression: milliseconds since the epoch."""
+        return sa.literal_column(_NOW_MS[self.dialect], sa.BigInteger)
+
+    def explain(self, error: SQLAlchemyError) -> Exception:
+        """The error that a person should see for one of SQLAlchemy's; StoreUnavailable if the server is away."""
+        if is_away(error):
+            return StoreUnavailable(
+                f"The database {self.name} is not available: {brief(error)}",
+                hint="Is it running, and do host, port and account in persistence.url fit? "
+                "`jobrunner doctor` checks all of it.",
+            )
+        if is_passing(error):
+            return StoreUnavailable(
+                f"The database {self.name} was too busy: {brief(error)}", hint="Try again."
+            )
+        return error
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """SQLAlchemy's errors of a server that is away or busy become StoreUnavailable; others stay as they are."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            explained = self.explain(error)
+            if explained is error:
+                raise
+            raise explained from error
+
+    def close(self) -> None:
+        """Close all connections. Closing twice is fine."""
+        self.engine.dispose()
+
+
+def _normal_url(text: str) -> URL:
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise ConfigError(
+            "persistence.url is not a database URL.",
+            hint="It looks like mysql+pymysql://user:password@host/database.",
+        ) from error
+    url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+    if url.get_backend_name() == "mysql" and "charset" not in url.query:
+        url = url.update_query_dict({"charset": "utf8mb4"})
+    return url

@@ -1,0 +1,179 @@
+"""SQLAlchemy's engines, set up so that no call waits for ever and no client that stands still holds others up.
+
+Each dialect has the same three bounds. An answer that does not come within ``answer_timeout`` breaks the connection
+(a partition, a frozen server). A lock is waited for LOCK_WAIT_S at most. And a transaction in which its client does
+nothing for IDLE_TRANSACTION_S (a conductor that was stopped half-way) is ended by the server, which frees its locks;
+MySQL alone cannot do that, and waits for the connection's end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine
+
+from jobrunner.errors import ConfigError
+
+SQLITE_BUSY_TIMEOUT_MS = 30_000
+CONNECT_TIMEOUT_S = 5
+LOCK_WAIT_S = 5
+IDLE_TRANSACTION_S = 15
+KEEPALIVE_IDLE_S = 10
+POOL_OVERFLOW = 10
+POOL_RECYCLE_S = 1800
+READ_ONLY = {"jobrunner_read_only": True}
+"""Execution options of a connection that will only read: on SQLite it then takes no write lock."""
+
+
+def make_engine(url: URL, dialect: str, *, pool_size: int, answer_timeout: float | None) -> Engine:
+    """An engine for one of the three dialects; raises ConfigError if its driver is not installed.
+
+    :param answer_timeout: seconds after which a server that does not answer counts as away; None waits for ever,
+        for statements that take long, such as migrations
+    """
+    if dialect == "sqlite":
+        return _sqlite_engine(url, pool_size)
+    connect_args: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
+    if url.drivername == "postgresql+psycopg":
+        # A statement prepared while a table was small goes on reading all of it when it has grown, until ANALYZE;
+        # and poolers such as PgBouncer lose prepared statements.
+        connect_args["prepare_threshold"] = None
+    if answer_timeout is not None:
+        connect_args |= (
+            _mysql_bounds(answer_timeout) if dialect == "mysql" else _postgres_bounds(answer_timeout)
+        )
+    try:
+        engine = sa.create_engine(
+            url,
+            isolation_level="READ COMMITTED",
+            pool_size=pool_size,
+            max_overflow=POOL_OVERFLOW,
+            pool_pre_ping=True,
+            pool_recycle=POOL_RECYCLE_S,
+            connect_args=connect_args,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"The driver for {url.drivername} is not installed: {error.name}.",
+            hint="Install the extra that has it, for PostgreSQL: pip install 'jobrunner[postgresql]'.",
+        ) from error
+    if answer_timeout is not None:
+        event.listen(engine, "connect", _mysql_session if dialect == "mysql" else _postgres_session)
+        if url.drivername == "postgresql+psycopg":
+            event.listen(engine, "do_connect", _bounded_connect(answer_timeout))
+    return engine
+
+
+# -- MariaDB, MySQL
+
+
+def _mysql_bounds(answer_timeout: float) -> dict[str, Any]:
+    return {"read_timeout": answer_timeout, "write_timeout": answer_timeout}
+
+
+def _mysql_session(connection: Any, record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT VERSION()")
+        version = str(cursor.fetchone()[0])
+        settings = f"innodb_lock_wait_timeout={LOCK_WAIT_S}"
+        if "mariadb" in version.lower():
+            settings += f", idle_transaction_timeout={IDLE_TRANSACTION_S}"
+        cursor.execute(f"SET SESSION {settings}")
+
+
+# -- PostgreSQL
+
+
+def _postgres_bounds(answer_timeout: float) -> dict[str, Any]:
+    return {
+        "keepalives_idle": KEEPALIVE_IDLE_S,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": int(answer_timeout * 1000),
+    }
+
+
+def _postgres_session(connection: Any, record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{LOCK_WAIT_S}s'")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
+    connection.commit()
+
+
+def _bounded_connect(answer_timeout: float) -> Callable[..., Any]:
+    def connect(dialect: Any, record: Any, arguments: Any, parameters: Any) -> Any:
+        return _bounded_connection(answer_timeout).connect(*arguments, **parameters)
+
+    return connect
+
+
+@functools.cache
+def _bounded_connection(answer_timeout: float) -> Any:
+    """psycopg's connection, which gives up on a server that accepts what is sent and never answers.
+
+    The kernel's own timeouts do not notice that: a frozen server's machine acknowledges every packet.
+    """
+    import psycopg
+
+    class BoundedConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+            return super().wait(self._bounded(gen), *args, **options)
+
+        def _bounded(self, gen: Any) -> Generator[Any, Any, Any]:
+            deadline = time.monotonic() + answer_timeout
+            try:
+                waits_for = next(gen)
+                while True:
+                    ready = yield waits_for
+                    if not ready and time.monotonic() > deadline:
+                        self.pgconn.finish()  # whatever the server does with it is of unknown outcome
+                        raise psycopg.OperationalError(f"the server did not answer for {answer_timeout:g} s")
+                    waits_for = gen.send(ready)
+            except StopIteration as end:
+                return end.value
+
+    return BoundedConnection
+
+
+# -- SQLite
+
+
+def _sqlite_engine(url: URL, pool_size: int) -> Engine:
+    in_memory = url.database in (None, "", ":memory:")
+    if not in_memory and url.database is not None:
+        with contextlib.suppress(OSError):  # opening the file says it better
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    # A database in memory is its one connection: whoever wants it waits for whoever has it.
+    pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if in_memory else {"pool_size": pool_size}
+    if not in_memory:
+        pool["max_overflow"] = 2 * POOL_OVERFLOW
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.QueuePool,
+        connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_TIMEOUT_MS / 1000},
+        **pool,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver's guess
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        only_reads = connection.get_execution_options().get("jobrunner_read_only")
+        connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,111 @@
+"""What the drivers' errors mean: run the transaction again, wait for the server, or give up.
+
+The codes come from the manuals. MariaDB's 1205, 1213 and 1020 and PostgreSQL's 40001 and 40P01 ask for the whole
+transaction again. A server that is full or read-only (a replica that was not promoted yet) counts as away: what is to
+be written there will be written when somebody has seen to it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+_MYSQL_PASSING = {
+    1020,  # the row has changed since it was read
+    1205,  # lock wait timeout
+    1213,  # dead lock
+    1317,  # the query was killed
+    1969,  # MariaDB: max_statement_time
+    3024,  # MySQL: max_execution_time
+    3572,  # NOWAIT
+}
+_MYSQL_AWAY = {
+    1021,  # disk full
+    1040,  # too many connections
+    1047,  # Galera: not prepared
+    1053,  # shutting down
+    1077,
+    1078,
+    1079,
+    1080,
+    1114,  # table full
+    1129,  # host blocked
+    1152,  # aborted connection
+    1158,  # network
+    1159,
+    1160,
+    1161,
+    1184,
+    1203,  # too many connections of this user
+    1226,
+    1290,  # --read-only
+    1836,  # read-only mode
+    1927,  # connection killed
+    2002,  # client: cannot connect
+    2003,
+    2006,  # client: server has gone away
+    2013,  # client: lost during query
+    2014,
+    2045,
+    2055,
+    4031,  # MySQL: disconnected since idle
+}
+_POSTGRES_PASSING = {
+    "25P03",  # idle in transaction for too long
+    "40001",  # serialisation
+    "40P01",  # dead lock
+    "55P03",  # lock timeout
+    "57014",  # the query was cancelled
+}
+_POSTGRES_AWAY = {"25006", "57P01", "57P02", "57P03", "57P05"}  # read-only; shutting down, crashed, starting
+_POSTGRES_AWAY_CLASSES = ("08", "53", "58")  # connection; disk, memory, connections used up; I/O
+_SQLITE_PASSING = ("database is locked", "database table is locked", "database schema is locked")
+_SQLITE_AWAY = ("unable to open database file", "disk I/O error", "database or disk is full")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same transaction may well succeed when it is run again: dead locks, lock timeouts, a busy SQLite."""
+    original = getattr(error, "orig", None)
+    if original is None:
+        return False
+    if _sqlstate(original) in _POSTGRES_PASSING or _mysql_code(original) in _MYSQL_PASSING:
+        return True
+    return any(words in str(original) for words in _SQLITE_PASSING)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the server was not reached, cannot write now, or the connection broke.
+
+    A commit under way at that moment is of unknown outcome.
+    """
+    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return True
+    original = getattr(error, "orig", None)
+    if original is None:
+        return False
+    if _mysql_code(original) in _MYSQL_AWAY:
+        return True
+    state = _sqlstate(original)
+    if state is not None and (state in _POSTGRES_AWAY or state.startswith(_POSTGRES_AWAY_CLASSES)):
+        return True
+    if type(original).__module__.startswith("psycopg"):
+        return isinstance(error, OperationalError) and state is None
+    return any(words in str(original) for words in _SQLITE_AWAY)
+
+
+def brief(error: BaseException) -> str:
+    """The driver's own words, without SQLAlchemy's statement and link."""
+    original = getattr(error, "orig", None) or error
+    if len(getattr(original, "args", ())) == 2 and isinstance(original.args[0], int):
+        return f"{original.args[1]} ({original.args[0]})"
+    return " ".join(str(original).split())
+
+
+def _mysql_code(original: BaseException) -> int | None:
+    code = original.args[0] if original.args else None
+    return code if isinstance(code, int) and type(original).__module__.startswith("pymysql") else None
+
+
+def _sqlstate(original: BaseException) -> str | None:
+    state = getattr(original, "sqlstate", None)
+    return state if isinstance(state, str) else None

@@ -1,0 +1,293 @@
+"""The journal as TaskFlow sees it: a persistence backend that any TaskFlow program can use.
+
+``{"connection": "jobrunner+sqlite:///path"}`` (or ``jobrunner+mysql+pymysql://...``, ``jobrunner+postgresql+psycopg://...``)
+in TaskFlow's own ``backends.fetch`` gives one. Such a program gets the same promises as jobrunner's conductor, without
+the fence: nobody else may write the same flow meanwhile. Reads see what was recorded before them.
+
+Costs: ``update_*`` none, but for an atom that is about to run or revert and for a flow that ends (one commit each,
+shared); ``save_logbook`` one transaction; ``get_*`` one commit if something is pending, and one query a table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from taskflow import exceptions as exc
+from taskflow import states
+from taskflow.persistence import base, models
+
+from jobrunner.errors import JobrunnerError, LeaseLost, NotStorable
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.journal import books
+from jobrunner.persistence.journal.books import load_flow
+from jobrunner.persistence.journal.flow import FlowJournal
+from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.tables import atomdetails, flowdetails, logbooks
+
+__all__ = ["JournalBackend", "JournalConnection", "load_flow"]
+
+SCHEME_PREFIX = "jobrunner+"
+_FLOW_ENDS = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED, states.SUSPENDED})
+
+
+class JournalBackend(base.Backend):
+    """TaskFlow's backend over a journal.
+
+    :param conf: ``connection`` is the URL; ``patience`` the seconds for which an outage is waited out
+    :param writer: a writer to share; without one the backend makes its own, and stops it when it is closed
+    :param eager: block by itself before an atom runs or reverts and when a flow ends. jobrunner's own engine asks for
+        its barriers where they cost least, and turns this off.
+    """
+
+    def __init__(self, conf: Any = None, *, writer: Writer | None = None, eager: bool = True) -> None:
+        super().__init__(conf)
+        self.eager = eager
+        self._owns_writer = writer is None
+        self.writer = writer or _own_writer(self._conf)
+        self.flows: dict[str, FlowJournal] = {}
+        self.flow_of_atom: dict[str, str] = {}
+        self.lock = threading.RLock()
+
+    @property
+    def database(self) -> Database:
+        return self.writer.database
+
+    def get_connection(self) -> JournalConnection:
+        return JournalConnection(self)
+
+    def adopt(self, flow: FlowJournal, detail: models.FlowDetail) -> None:
+        """Record this flow through ``flow``; for an owner that loaded or made it."""
+        with self.lock:
+            self.flows[flow.flow_id] = flow
+        self.note_atoms(flow, detail)
+        self.writer.open(flow)
+
+    def note_atoms(self, flow: FlowJournal, detail: models.FlowDetail) -> None:
+        """Remember whose the atoms of a flow detail are."""
+        with self.lock:
+            self.flow_of_atom.update({atom.uuid: flow.flow_id for atom in detail})
+
+    def forget(self, flow: FlowJournal) -> None:
+        """Let go of a flow; nothing pending of it is written any more."""
+        with self.lock:
+            self.flows.pop(flow.flow_id, None)
+            for atom in [atom for atom, owner in self.flow_of_atom.items() if owner == flow.flow_id]:
+                del self.flow_of_atom[atom]
+        self.writer.close(flow)
+
+    def close(self) -> None:
+        """Write what is pending and let go of all flows. Closing twice is fine."""
+        if self._owns_writer:
+            self.writer.stop()
+            self.database.close()
+        with self.lock:
+            for flow in self.flows.values():
+                self.writer.close(flow)
+            self.flows.clear()
+            self.flow_of_atom.clear()
+
+
+def _own_writer(conf: Any) -> Writer:
+    url = str(conf.get("connection", "")).removeprefix(SCHEME_PREFIX)
+    writer = Writer(Database(url), patience=float(conf.get("patience", 300.0)))
+    writer.start()
+    return writer
+
+
+class JournalConnection(base.Connection):
+    """TaskFlow's connection: cheap to make, nothing to close."""
+
+    def __init__(self, backend: JournalBackend) -> None:
+        self._backend = backend
+        self._database = backend.database
+
+    @property
+    def backend(self) -> JournalBackend:
+        return self._backend
+
+    def close(self) -> None:
+        """There is nothing to close: SQL connections are the writer's, or are pooled."""
+
+    def upgrade(self) -> None:
+        """Make or update the tables, TaskFlow's and ours."""
+        with _failures("Failed upgrading the database"):
+            upgrade(self._database)
+
+    def validate(self) -> None:
+        """Raise StorageFailure unless the database answers."""
+        with _failures("Failed connecting to the database"), self._database.read() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
+    def clear_all(self) -> None:
+        """Delete every logbook with all its flows and atoms."""
+        with _failures("Failed clearing all entries"):
+            with self._backend.lock:
+                flows = list(self._backend.flows.values())
+            self._flush(flows)
+            for flow in flows:
+                self._backend.forget(flow)
+            self._database.retrying(_delete_all)
+
+    def update_atom_details(self, atom_detail: models.AtomDetail) -> models.AtomDetail:
+        """Record an atom; raises NotFound if no flow has it, NotStorable if it cannot be stored."""
+        with _failures(f"Failed updating atom details with uuid '{atom_detail.uuid}'"):
+            flow = self._flow_of_atom(atom_detail.uuid)
+            if flow.record_atom(atom_detail) and self._backend.eager:
+                flow.barrier()
+            return atom_detail
+
+    def update_flow_details(self, flow_detail: models.FlowDetail) -> models.FlowDetail:
+        """Record a flow and the atoms that are new in it; raises NotFound if it was never saved in a logbook."""
+        with _failures(f"Failed updating flow details with uuid '{flow_detail.uuid}'"):
+            flow = self._flow(flow_detail.uuid)
+            flow.record_flow(flow_detail)
+            self._backend.note_atoms(flow, flow_detail)
+            if self._backend.eager and flow_detail.state in _FLOW_ENDS:
+                flow.barrier()
+                self._backend.forget(flow)  # whoever goes on with it finds it in the store
+            return flow_detail
+
+    def save_logbook(self, book: models.LogBook) -> models.LogBook:
+        """Commit a logbook and all that is in it; what the store has beyond that stays, and is in the answer."""
+        with _failures(f"Failed saving logbook '{book.uuid}'"):
+            self._database.retrying(lambda connection: books.save_book(connection, book))
+            flows = [self._saved_flow(detail, book.uuid) for detail in book]
+            self.backend.writer.flush(*flows)
+            for flow in flows:
+                flow.barrier()  # raises what went wrong
+            return self.get_logbook(book.uuid)
+
+    def _saved_flow(self, detail: models.FlowDetail, book_id: str) -> FlowJournal:
+        try:
+            flow = self._flow(detail.uuid)
+        except exc.NotFound:
+            flow = FlowJournal(self._backend.writer, detail, book_id=book_id)
+            self._backend.adopt(flow, detail)
+        else:
+            flow.record_flow(detail)
+            self._backend.note_atoms(flow, detail)
+        return flow
+
+    def destroy_logbook(self, book_uuid: str) -> None:
+        """Delete a logbook with its flows and atoms; raises NotFound if there is none."""
+        with _failures(f"Failed destroying logbook '{book_uuid}'"):
+            with self._backend.lock:
+                flows = [flow for flow in self._backend.flows.values() if flow.book_id == book_uuid]
+            self._flush(flows)
+            for flow in flows:
+                self._backend.forget(flow)
+            if self._database.retrying(lambda connection: books.delete_book(connection, book_uuid)) is None:
+                raise exc.NotFound(f"No logbook found with uuid '{book_uuid}'")
+
+    def get_logbook(self, book_uuid: str, lazy: bool = False) -> models.LogBook:
+        with _failures(f"Failed getting logbook '{book_uuid}'"):
+            self._flush_book(book_uuid)
+            with self._database.read() as connection:
+                book = books.load_book(connection, book_uuid, lazy=lazy)
+            if book is None:
+                raise exc.NotFound(f"No logbook found with uuid '{book_uuid}'")
+            return book
+
+    def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
+        with _failures("Failed getting logbooks"):
+            with self._database.read() as connection:
+                ids = list(connection.execute(sa.select(logbooks.c.uuid)).scalars())
+            found = [self.get_logbook(book_id, lazy=lazy) for book_id in ids]
+        yield from found
+
+    def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[models.FlowDetail]:
+        with _failures(f"Failed getting flow details in logbook '{book_uuid}'"):
+            self._flush_book(book_uuid)
+            with self._database.read() as connection:
+                details = books.flows_of(connection, book_uuid, lazy=lazy)
+        yield from details
+
+    def get_flow_details(self, fd_uuid: str, lazy: bool = False) -> models.FlowDetail:
+        with _failures(f"Failed getting flow details with uuid '{fd_uuid}'"):
+            self._flush_flow(fd_uuid)
+            with self._database.read() as connection:
+                found = load_flow(connection, fd_uuid, lazy=lazy)
+            if found is None:
+                raise exc.NotFound(f"No flow details found with uuid '{fd_uuid}'")
+            return found[0]
+
+    def get_atom_details(self, ad_uuid: str) -> models.AtomDetail:
+        with _failures(f"Failed getting atom details with uuid '{ad_uuid}'"):
+            self._flush_flow(self._backend.flow_of_atom.get(ad_uuid))
+            with self._database.read() as connection:
+                found = books.load_atom(connection, ad_uuid)
+            if found is None:
+                raise exc.NotFound(f"No atom details found with uuid '{ad_uuid}'")
+            return found
+
+    def get_atoms_for_flow(self, fd_uuid: str) -> Iterator[models.AtomDetail]:
+        with _failures(f"Failed getting atom details in flow detail '{fd_uuid}'"):
+            self._flush_flow(fd_uuid)
+            with self._database.read() as connection:
+                atoms = books.atoms_of(connection, fd_uuid)
+        yield from atoms
+
+    def _flush_book(self, book_id: str) -> None:
+        with self._backend.lock:
+            flows = [flow for flow in self._backend.flows.values() if flow.book_id == book_id]
+        self._flush(flows)
+
+    def _flush_flow(self, flow_id: str | None) -> None:
+        flow = self._backend.flows.get(flow_id) if flow_id is not None else None
+        if flow is not None:
+            self._flush([flow])
+
+    def _flush(self, flows: list[FlowJournal]) -> None:
+        """Commit what is pending, so that a read sees it; a flow that has failed is read as it is stored."""
+        pending = [flow for flow in flows if flow.has_pending()]
+        if pending:
+            self._backend.writer.flush(*pending)
+
+    def _flow(self, flow_id: str) -> FlowJournal:
+        flow = self._backend.flows.get(flow_id)
+        if flow is not None:
+            return flow
+        with self._database.read() as connection:
+            found = load_flow(connection, flow_id)
+        if found is None:
+            raise exc.NotFound(f"No flow details found with uuid '{flow_id}'")
+        detail, book_id = found
+        with self._backend.lock:
+            if flow_id not in self._backend.flows:
+                flow = FlowJournal(self._backend.writer, detail, book_id=book_id, stored=True)
+                self._backend.adopt(flow, detail)
+            return self._backend.flows[flow_id]
+
+    def _flow_of_atom(self, atom_id: str) -> FlowJournal:
+        flow_id = self._backend.flow_of_atom.get(atom_id)
+        if flow_id is None:
+            with self._database.read() as connection:
+                flow_id = books.flow_of_atom(connection, atom_id)
+            if flow_id is None:
+                raise exc.NotFound(f"No atom details found with uuid '{atom_id}'")
+        return self._flow(flow_id)
+
+
+def _delete_all(connection: sa.Connection) -> None:
+    for table in (atomdetails, flowdetails, logbooks):
+        connection.execute(table.delete())
+
+
+@contextlib.contextmanager
+def _failures(message: str) -> Iterator[None]:
+    """TaskFlow's words for what went wrong.
+
+    StorageFailure makes TaskFlow try again, three times and 5 s apart; it is used only where that could help.
+    """
+    try:
+        yield
+    except (LeaseLost, NotStorable):
+        raise
+    except (SQLAlchemyError, JobrunnerError) as error:
+        raise exc.StorageFailure(f"{message}: {error}") from error

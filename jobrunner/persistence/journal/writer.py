@@ -1,0 +1,167 @@
+"""The writer: one thread a process that commits many flows' changes together.
+
+While one transaction is under way, further flows come to their barriers and wait; the next transaction takes them all.
+So the more there is to write, the more of it shares a commit, and nobody waits for company.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobrunner.errors import LeaseLost
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.encoding import RESULT_LIMIT_BYTES
+from jobrunner.persistence.faults import is_away, is_passing
+from jobrunner.persistence.journal.flow import Changes, FlowJournal
+from jobrunner.persistence.journal.line import Line
+from jobrunner.persistence.journal.link import Link
+from jobrunner.persistence.journal.statements import Batch, write_batch
+
+log = logging.getLogger(__name__)
+
+LAZY_S = 0.2
+"""What no barrier asks for is written after this time."""
+BATCH_FLOWS = 500
+BATCH_CHARACTERS = 8 * 1024 * 1024
+"""Flows in one transaction at most, and about how much text, unless one flow has more: bounds the time of locks."""
+RETRY_FIRST_S = 0.01
+RETRY_MAX_S = 1.0
+LOG_EVERY_S = 30.0
+
+
+class Writer:
+    """Commits flows' changes in groups, each group in one transaction.
+
+    :param patience: seconds for which an outage of the database is waited out before a flow fails with it
+    """
+
+    def __init__(self, database: Database, *, patience: float = 300.0) -> None:
+        self.database = database
+        self.patience = patience
+        self._line = Line(lazy=LAZY_S, most=BATCH_FLOWS)
+        self._link = Link(database)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread; starting twice is fine."""
+        with self._lock:
+            if self._thread is None:
+                self._line.begin()
+                self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Write everything that is pending, then end the thread. Stopping twice is fine."""
+        with self._lock:
+            self._line.end()
+            if self._thread is not None:
+                self._thread.join()
+            self._thread = None
+
+    def open(self, flow: FlowJournal) -> None:
+        """Look after a flow: what it records is written in time even without barriers."""
+        self._line.open(flow)
+
+    def close(self, flow: FlowJournal) -> None:
+        """Forget a flow; what it recorded after its last barrier may be lost."""
+        self._line.close(flow)
+
+    def flush(self, *flows: FlowJournal) -> None:
+        """Block until what the flows recorded so far is committed, or has failed for good: see ``flow.error``."""
+        for done in self._line.join(flows):
+            done.wait()
+
+    def result_limit(self) -> int:
+        """The largest result of an atom, in bytes: with all of it escaped its row still fits a packet of the server's.
+
+        A larger statement would look like a broken connection, and be tried again and again.
+        """
+        packet = self._link.packet_bytes
+        return RESULT_LIMIT_BYTES if packet is None else min(RESULT_LIMIT_BYTES, packet // 16 * 7)
+
+    def _run(self) -> None:
+        while (turn := self._line.next()) is not None:
+            try:
+                self._write(turn.flows)
+            except BaseException as error:  # the edge of the thread: nobody may wait for ever
+                log.exception("the journal's writer failed; the flows of this turn fail")
+                for flow in turn.flows:
+                    flow.fail(error)
+            finally:
+                for flow in turn.flows:
+                    flow.written()
+                for event in turn.waiting:
+                    event.set()
+        self._link.close()
+
+    def _write(self, flows: list[FlowJournal]) -> None:
+        taken = [(flow, flow.take()) for flow in flows]
+        for batch in _divided([(flow, changes) for flow, changes in taken if changes]):
+            self._commit(batch, time.monotonic() + self.patience)
+
+    def _commit(self, batch: Batch, deadline: float) -> None:
+        """Write a batch, however often it takes; what cannot be written fails its own flow only."""
+        pause = RETRY_FIRST_S
+        said = 0.0
+        while batch := [(flow, changes) for flow, changes in batch if flow.error is None]:
+            try:
+                self._transaction(batch)
+                break
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is the flow's, and harms no other)
+                if not is_passing(error) and not is_away(error):
+                    self._one_by_one(batch, deadline, error)
+                    return
+                if time.monotonic() + pause > deadline:
+                    self._fail(batch, error)
+                    return
+                if pause == RETRY_MAX_S and time.monotonic() - said > LOG_EVERY_S:
+                    said = time.monotonic()
+                    log.warning("%s Trying again for %.0f s.", self._words(error), deadline - said)
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (spreads retries, protects nothing)
+            pause = min(pause * 2, RETRY_MAX_S)
+        if said:
+            log.warning("The database %s takes writes again.", self.database.name)
+
+    def _transaction(self, batch: Batch) -> None:
+        with self._link.transaction() as connection:
+            lost = write_batch(connection, batch)
+        for flow in lost:
+            flow.fail(LeaseLost())
+
+    def _one_by_one(self, batch: Batch, deadline: float, error: BaseException) -> None:
+        if len(batch) == 1:
+            flow, _ = batch[0]
+            log.error("the journal of flow %s cannot be written", flow.flow_id, exc_info=error)
+            flow.fail(error)
+            return
+        for flow, changes in batch:
+            self._commit([(flow, changes)], deadline)
+
+    def _fail(self, batch: Batch, error: Exception) -> None:
+        explained = self.database.explain(error) if isinstance(error, SQLAlchemyError) else error
+        for flow, _ in batch:
+            flow.fail(explained)
+
+    def _words(self, error: Exception) -> str:
+        explained = self.database.explain(error) if isinstance(error, SQLAlchemyError) else error
+        return str(explained)
+
+
+def _divided(batch: list[tuple[FlowJournal, Changes]]) -> Iterator[Batch]:
+    part: list[tuple[FlowJournal, Changes]] = []
+    size = 0
+    for flow, changes in batch:
+        if part and size + changes.size > BATCH_CHARACTERS:
+            yield part
+            part, size = [], 0
+        part.append((flow, changes))
+        size += changes.size
+    if part:
+        yield part

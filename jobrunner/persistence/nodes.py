@@ -1,0 +1,120 @@
+"""The nodes: what each conductor says of itself, and the leases that conductors hold on one-of-a-kind work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.flows import loads
+from jobrunner.persistence.tables import leases, nodes
+
+ALIVE_MS = 5_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """A conductor's last word. ``report`` holds processes, running jobs, job types, load, memory and versions."""
+
+    name: str
+    identity: str
+    started_ms: int
+    seen_ms: int
+    stopped_ms: int | None
+    report: Mapping[str, Any]
+
+
+def report_node(
+    database: Database, name: str, identity: str, *, started_ms: int, report: Mapping[str, Any]
+) -> str | None:
+    """Say that the node lives, by the database's clock; the identity of another conductor of this name, if one lives.
+
+    One that said so less than ALIVE_MS ago and did not say that it ended counts as alive.
+    """
+    values = {
+        "identity": identity,
+        "started_ms": started_ms,
+        "stopped_ms": None,
+        "report": json.dumps(report),
+    }
+
+    def work(connection: Connection) -> str | None:
+        query = sa.select(nodes, database.now_ms().label("now_ms")).where(nodes.c.name == name)
+        found = connection.execute(query.with_for_update()).mappings().first()
+        if found is None:
+            connection.execute(nodes.insert().values(name=name, seen_ms=database.now_ms(), **values))
+            return None
+        connection.execute(
+            nodes.update().where(nodes.c.name == name).values(seen_ms=database.now_ms(), **values)
+        )
+        alive = found["stopped_ms"] is None and found["now_ms"] - found["seen_ms"] < ALIVE_MS
+        return str(found["identity"]) if alive and found["identity"] != identity else None
+
+    try:
+        return database.retrying(work)
+    except IntegrityError:  # two of a new name reported in the same moment; now the row is there
+        return database.retrying(work)
+
+
+def node_stopped(database: Database, name: str, identity: str) -> None:
+    """Say that the node's conductor has ended."""
+    database.retrying(
+        lambda connection: connection.execute(
+            nodes.update()
+            .where(nodes.c.name == name, nodes.c.identity == identity)
+            .values(stopped_ms=database.now_ms())
+        )
+    )
+
+
+def list_nodes(database: Database) -> list[Node]:
+    """All nodes that ever reported, by name."""
+    with database.read() as connection:
+        rows = connection.execute(sa.select(nodes).order_by(nodes.c.name)).mappings().all()
+    keys = ("name", "identity", "started_ms", "seen_ms", "stopped_ms")
+    return [Node(**{key: row[key] for key in keys}, report=_report(row["report"])) for row in rows]
+
+
+def _report(text: Any) -> Mapping[str, Any]:
+    content = loads(text)
+    return content if isinstance(content, dict) else {}
+
+
+def take_lease(database: Database, name: str, holder: str, *, seconds: float) -> bool:
+    """Take or keep a named lease, by the database's clock; whether ``holder`` has it now."""
+
+    def work(connection: Connection) -> bool:
+        now = connection.execute(sa.select(database.now_ms())).scalar_one()
+        until = now + int(seconds * 1000)
+        found = (
+            connection.execute(sa.select(leases).where(leases.c.name == name).with_for_update())
+            .mappings()
+            .first()
+        )
+        if found is None:
+            connection.execute(leases.insert().values(name=name, holder=holder, until_ms=until))
+            return True
+        if found["holder"] != holder and found["until_ms"] > now:
+            return False
+        connection.execute(leases.update().where(leases.c.name == name).values(holder=holder, until_ms=until))
+        return True
+
+    try:
+        return database.retrying(work)
+    except IntegrityError:  # two took a new lease in the same moment; the other was first
+        return False
+
+
+def give_lease(database: Database, name: str, holder: str) -> None:
+    """Give a named lease up, if ``holder`` has it."""
+    database.retrying(
+        lambda connection: connection.execute(
+            leases.delete().where(leases.c.name == name, leases.c.holder == holder)
+        )
+    )

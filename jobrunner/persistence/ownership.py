@@ -1,0 +1,308 @@
+"""Who owns a job: claims, cancelling, retrying. How an owner leaves its job is in settling.py.
+
+Invariants:
+
+- A claim counts only once ``begin`` has raised the job's epoch here. The epoch is compared, under a lock on the row,
+  by every later write of that owner; whoever began last is the only one who can record anything.
+- A job that is terminal stays so until a person retries it; ``begin`` never returns one. Whoever ends a job that is
+  not its own raises its epoch too, so that an owner that was thought dead finds that it has lost it.
+- Rows are locked in the order of their ids, so that two transactions over the same jobs cannot dead-lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from jobrunner.errors import CorruptRow, JobNotFound, LeaseLost, WrongState
+from jobrunner.model import CancelMode, Job, JobError, JobState, flow_id
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.flows import INJECTOR
+from jobrunner.persistence.job_rows import event_row, job_from_row, state_of_row
+from jobrunner.persistence.settling import Settled, Settlement, is_settled, settle_rows
+from jobrunner.persistence.tables import atomdetails, events, jobs
+
+__all__ = [
+    "MAX_DEATHS",
+    "Begun",
+    "Settlement",
+    "begin",
+    "cancel_requests",
+    "hand_back",
+    "lock_rows",
+    "request_cancel",
+    "retry",
+]
+
+MAX_DEATHS = 5
+"""So many owners may die with one job in one attempt; the next claim sets it aside."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """What became of a batch of claims."""
+
+    started: list[Job] = field(default_factory=list)
+    fresh: set[str] = field(default_factory=set)
+    """Those of ``started`` that nobody began before in their attempt: nothing is recorded of their flows."""
+    finished: list[str] = field(default_factory=list)
+    """Terminal already: to be taken off the board."""
+    unknown: list[str] = field(default_factory=list)
+    """Not in the store at all: to be taken off the board."""
+    corrupt: list[str] = field(default_factory=list)
+    """Their rows cannot be read: to be handed back with a delay."""
+
+
+def begin(
+    database: Database, job_ids: Sequence[str], *, owner: str, node: str, patience: float = 10.0
+) -> Begun:
+    """Raise the epoch of claimed jobs and make ``owner`` theirs: one transaction of three statements for any batch.
+
+    The jobs come back as they are after that; ``started_ms`` of a job's first owner in its attempt is now. A job that
+    killed MAX_DEATHS owners is set aside as FAILED here, and counts as finished; that costs three statements more.
+    """
+    return database.retrying(
+        lambda connection: _begin(connection, job_ids, owner=owner, node=node, now_ms=_now_ms()),
+        patience=patience,
+    )
+
+
+def _begin(connection: Connection, job_ids: Sequence[str], *, owner: str, node: str, now_ms: int) -> Begun:
+    rows = lock_rows(connection, job_ids, sa.select(jobs))
+    begun = Begun()
+    begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
+    deadly = [job for job in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if job is not None]
+    if begun.started:
+        _raise_epochs(connection, begun.started, owner=owner, node=node, now_ms=now_ms)
+    if deadly:
+        _set_aside(connection, deadly, now_ms)
+    return begun
+
+
+def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Job | None:
+    """Put a row where it belongs in ``begun``; the job if it is to be set aside instead."""
+    try:
+        job = job_from_row(row)
+    except CorruptRow:
+        begun.corrupt.append(row["id"])
+        return None
+    if job.state.is_terminal:
+        begun.finished.append(job.id)
+        return None
+    # Who claims a job that it owns by the record is alive: its own claim's answer was lost, or it could not settle.
+    died = job.state is JobState.RUNNING and job.owner is not None and job.owner != owner
+    changed = {
+        "epoch": job.epoch + 1, "state": JobState.RUNNING.value, "owner": owner, "node": node, "note": None,
+        "deaths": job.deaths + died, "updated_ms": now_ms, "started_ms": job.started_ms or now_ms,
+    }  # fmt: skip
+    taken = job_from_row({**row, **changed})
+    if taken.deaths >= MAX_DEATHS:
+        begun.finished.append(job.id)
+        return taken
+    begun.started.append(taken)
+    if job.started_ms is None:
+        begun.fresh.add(job.id)
+    return None
+
+
+def _raise_epochs(
+    connection: Connection, started: Sequence[Job], *, owner: str, node: str, now_ms: int
+) -> None:
+    values: dict[str, Any] = {
+        "epoch": jobs.c.epoch + 1, "state": JobState.RUNNING.value, "owner": owner, "node": node, "note": None,
+        "updated_ms": now_ms, "started_ms": sa.func.coalesce(jobs.c.started_ms, now_ms),
+    }  # fmt: skip
+    if any(job.deaths for job in started):
+        values["deaths"] = _deaths_of(started)
+    connection.execute(jobs.update().where(jobs.c.seq.in_([job.seq for job in started])).values(values))
+    connection.execute(
+        events.insert(),
+        [
+            event_row(job.id, "claimed", at_ms=now_ms, epoch=job.epoch, attempt=job.attempt, owner=owner)
+            for job in started
+        ],
+    )
+
+
+def _set_aside(connection: Connection, deadly: Sequence[Job], now_ms: int) -> None:
+    """End jobs that kill their owners: FAILED, with the reason in plain words."""
+    connection.execute(
+        jobs.update()
+        .where(jobs.c.seq.in_([job.seq for job in deadly]))
+        .values(epoch=jobs.c.epoch + 1, deaths=_deaths_of(deadly))
+    )
+    settled = [
+        Settled(
+            job_id=job.id,
+            epoch=job.epoch,
+            attempt=job.attempt,
+            owner=None,
+            settlement=Settlement(state=JobState.FAILED, error=_owners_died(job.deaths)),
+        )
+        for job in deadly
+    ]
+    settle_rows(connection, settled, now_ms)
+
+
+def _deaths_of(taken: Sequence[Job]) -> sa.ColumnElement[int]:
+    return sa.case({job.seq: job.deaths for job in taken}, value=jobs.c.seq)
+
+
+def _owners_died(deaths: int) -> JobError:
+    return JobError(
+        kind="OwnersDied",
+        message=f"The process that ran this job died {deaths} times, each time with this job. It is set aside. "
+        "A task that crashes the interpreter, or that uses up the machine's memory, does this. "
+        "`jobrunner logs` shows what it printed last; `jobrunner retry` runs it again.",
+    )
+
+
+def lock_rows(connection: Connection, job_ids: Sequence[str], query: sa.Select[Any]) -> Sequence[Any]:
+    """Rows of ``jobs`` by id, locked for this transaction, in the order of their ids.
+
+    MySQL locks rows as it reads them, in the order of the index that it reads: the index is named, since for a small
+    table it would read (and wait for) all rows. SQLite has locked everything at BEGIN.
+    """
+    wanted = query.where(jobs.c.id.in_(sorted(set(job_ids)))).order_by(jobs.c.id).with_for_update()
+    wanted = wanted.with_hint(jobs, "FORCE INDEX (id)", "mysql")
+    return connection.execute(wanted).mappings().all()
+
+
+def hand_back(database: Database, job: Job, settlement: Settlement, *, patience: float = 10.0) -> None:
+    """Leave a job whose flow was not started, under its epoch; raises LeaseLost if somebody else owns it by now."""
+
+    def work(connection: Connection) -> None:
+        rows = lock_rows(connection, [job.id], sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))
+        if not rows or rows[0]["epoch"] != job.epoch:
+            raise LeaseLost
+        if not is_settled(rows[0]["state"], settlement):
+            settled = Settled(
+                job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=job.owner, settlement=settlement
+            )
+            settle_rows(connection, [settled], _now_ms())
+
+    database.retrying(work, patience=patience)
+
+
+def request_cancel(database: Database, job_id: str, mode: CancelMode) -> tuple[JobState, bool]:
+    """Cancel a job that waits, now, or ask the owner of a running one to; its state after that, and if that changed it.
+
+    A job whose flow is half done and that waits for its next owner is cancelled at once with KEEP; with REVERT its
+    next owner undoes it. Cancelling a cancelled job again is fine; raises WrongState if it ended otherwise, JobNotFound
+    or CorruptRow.
+    """
+    return database.retrying(lambda connection: _request_cancel(connection, job_id, mode))
+
+
+def _request_cancel(connection: Connection, job_id: str, mode: CancelMode) -> tuple[JobState, bool]:
+    row = _locked(connection, job_id)
+    state = state_of_row(row)
+    if state is JobState.CANCELLED:
+        return state, False
+    if state.is_terminal:
+        raise WrongState(f"Job {job_id} has ended already: {state}.", hint="There is nothing left to cancel.")
+    keeps = mode is CancelMode.KEEP
+    if state is not JobState.RUNNING and (keeps or not _anything_done(connection, row)):
+        _cancel_now(connection, row)
+        return JobState.CANCELLED, True
+    now_ms = _now_ms()
+    connection.execute(
+        jobs.update().where(jobs.c.seq == row["seq"]).values(cancel=mode.value, updated_ms=now_ms)
+    )
+    asked = event_row(
+        job_id,
+        "cancel_requested",
+        at_ms=now_ms,
+        epoch=row["epoch"],
+        attempt=row["attempt"],
+        data={"mode": mode.value},
+    )
+    connection.execute(events.insert(), [asked])
+    return state, True
+
+
+def _cancel_now(connection: Connection, row: Any) -> None:
+    epoch = row["epoch"] + 1
+    connection.execute(jobs.update().where(jobs.c.seq == row["seq"]).values(epoch=epoch))
+    settlement = Settlement(state=JobState.CANCELLED, error=JobError(kind="Cancelled", message="Cancelled."))
+    settled = Settled(
+        job_id=row["id"], epoch=epoch, attempt=row["attempt"], owner=None, settlement=settlement
+    )
+    settle_rows(connection, [settled], _now_ms())
+
+
+def _anything_done(connection: Connection, row: Any) -> bool:
+    """Whether an atom of the job's present attempt was ever started: only then is there something to undo."""
+    if row["started_ms"] is None:
+        return False
+    started = sa.select(atomdetails.c.uuid).where(
+        atomdetails.c.parent_uuid == flow_id(row["id"], row["attempt"]),
+        atomdetails.c.name != INJECTOR,
+        atomdetails.c.state.is_not(None),
+        atomdetails.c.state.not_in(["PENDING", "IGNORE"]),
+    )
+    return connection.execute(started.limit(1)).first() is not None
+
+
+def cancel_requests(database: Database, owners: Sequence[str]) -> dict[str, CancelMode]:
+    """The jobs of these owners that somebody asked to cancel; one query by index."""
+    query = sa.select(jobs.c.id, jobs.c.cancel).where(
+        jobs.c.owner.in_(list(owners)),
+        jobs.c.state == JobState.RUNNING.value,
+        jobs.c.cancel.in_([mode.value for mode in CancelMode]),
+    )
+    with database.read() as connection:
+        return {row.id: CancelMode(row.cancel) for row in connection.execute(query)}
+
+
+def retry(database: Database, job_id: str) -> Job:
+    """Make a job that ended badly wait again, as a new attempt with a flow of its own.
+
+    Raises WrongState if it has not ended, or has succeeded; JobNotFound or CorruptRow.
+    """
+
+    def work(connection: Connection) -> Job:
+        row = _locked(connection, job_id)
+        _require_ended_badly(job_id, state_of_row(row))
+        now_ms = _now_ms()
+        changed = {
+            "state": JobState.WAITING.value, "attempt": row["attempt"] + 1, "epoch": row["epoch"] + 1, "deaths": 0,
+            "owner": None, "node": None, "cancel": None, "result": None, "error": None, "note": None,
+            "started_ms": None, "finished_ms": None, "available_ms": now_ms, "updated_ms": now_ms,
+        }  # fmt: skip
+        connection.execute(jobs.update().where(jobs.c.seq == row["seq"]).values(**changed))
+        retried = event_row(
+            job_id, "retried", at_ms=now_ms, epoch=changed["epoch"], attempt=changed["attempt"]
+        )
+        connection.execute(events.insert(), [retried])
+        return job_from_row({**row, **changed})
+
+    return database.retrying(work)
+
+
+def _require_ended_badly(job_id: str, state: JobState) -> None:
+    if not state.is_terminal:
+        raise WrongState(
+            f"Job {job_id} has not ended: it is {state}.", hint="Cancel it first, or wait for it."
+        )
+    if state is JobState.SUCCEEDED:
+        raise WrongState(
+            f"Job {job_id} has succeeded, so there is nothing to retry.",
+            hint="Post it again to have it done again.",
+        )
+
+
+def _locked(connection: Connection, job_id: str) -> Any:
+    rows = lock_rows(connection, [job_id], sa.select(jobs))
+    if not rows:
+        raise JobNotFound(f"There is no job {job_id}.", hint="`jobrunner list` shows the jobs there are.")
+    return rows[0]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

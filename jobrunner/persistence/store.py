@@ -1,0 +1,250 @@
+"""The store's jobs: posting, finding and paging through them. The rows of ``jobs`` are the truth about every job.
+
+Costs: ``insert`` one transaction for any number of jobs; ``get`` one query by unique index; ``page`` and
+``open_entries`` one query by index. Who owns a job is in ownership.py, how it ends in settling.py, what its flow did
+in flows.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from jobrunner.errors import (
+    AmbiguousJobId,
+    CorruptRow,
+    DuplicateKey,
+    JobNotFound,
+    SchemaOutOfDate,
+    UsageError,
+)
+from jobrunner.model import OPEN_STATES, BoardEntry, Job, JobState, Posting
+from jobrunner.persistence import listing
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.encoding import decode
+from jobrunner.persistence.job_rows import (
+    board_entry,
+    dump,
+    event_from_row,
+    job_from_row,
+    posted_event,
+    row_of_posting,
+)
+from jobrunner.persistence.listing import JobFilter
+from jobrunner.persistence.tables import events, jobs, settings
+
+__all__ = ["JobFilter", "Store", "board_entry"]
+
+INSERT_BATCH = 500
+LOOKUP_BATCH = 500
+KEY_LENGTH = 255
+
+
+class Store:
+    """Jobs in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The database's own identity, made with its tables: what a board is bound to."""
+        if self._id is None:
+            query = sa.select(settings.c.value).where(settings.c.name == "store_id")
+            with self.database.read() as connection:
+                found = connection.execute(query).scalar()
+            if found is None:
+                raise SchemaOutOfDate(
+                    f"The database {self.database.name} has no identity.",
+                    hint="Make it: jobrunner db upgrade",
+                )
+            self._id = str(found)
+        return self._id
+
+    def insert(self, postings: Sequence[Posting], *, now_ms: int) -> list[tuple[str, bool]]:
+        """Commit the postings as jobs: for each its id, and whether it is new.
+
+        A posting whose idempotency key was used before yields the job of then; raises DuplicateKey if that had
+        another type, other parameters or another factory, and UsageError for a key that cannot be kept. None of the
+        postings is stored then.
+        """
+        for posting in postings:
+            _check_key(posting.idempotency_key)
+        for attempt in range(3):
+            try:
+                return self.database.retrying(lambda connection: self._insert(connection, postings, now_ms))
+            except IntegrityError:  # somebody else used the same key a moment ago: look again
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _insert(
+        self, connection: Connection, postings: Sequence[Posting], now_ms: int
+    ) -> list[tuple[str, bool]]:
+        known = _jobs_by_key(connection, [p.idempotency_key for p in postings if p.idempotency_key])
+        outcome: list[tuple[str, bool]] = []
+        rows: list[dict[str, Any]] = []
+        for posting in postings:
+            earlier = known.get(posting.idempotency_key) if posting.idempotency_key else None
+            if earlier is not None:
+                _require_same(posting, earlier)
+                outcome.append((earlier["id"], False))
+                continue
+            row = row_of_posting(posting, now_ms)
+            if posting.idempotency_key:
+                known[posting.idempotency_key] = row
+            rows.append(row)
+            outcome.append((row["id"], True))
+        for start in range(0, len(rows), INSERT_BATCH):
+            batch = rows[start : start + INSERT_BATCH]
+            connection.execute(jobs.insert(), batch)
+            connection.execute(events.insert(), [posted_event(row) for row in batch])
+        return outcome
+
+    def get(self, job_id: str) -> Job:
+        """The job with this very id; raises JobNotFound, or CorruptRow if its row cannot be read."""
+        with self.database.read() as connection:
+            row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().first()
+        if row is None:
+            raise JobNotFound(f"There is no job {job_id}.", hint="`jobrunner list` shows the jobs there are.")
+        return job_from_row(row)
+
+    def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of the jobs that exist and can be read, by id."""
+        found: dict[str, Job] = {}
+        with self.database.read() as connection:
+            for start in range(0, len(job_ids), LOOKUP_BATCH):
+                query = sa.select(jobs).where(jobs.c.id.in_(job_ids[start : start + LOOKUP_BATCH]))
+                for row in connection.execute(query).mappings():
+                    try:
+                        found[row["id"]] = job_from_row(row)
+                    except CorruptRow:
+                        continue
+        return found
+
+    def states(self, job_ids: Sequence[str]) -> dict[str, JobState]:
+        """The states of those of the jobs that exist, unless it is none that there is; cheaper than ``get_many``."""
+        found: dict[str, JobState] = {}
+        known = set(JobState)
+        with self.database.read() as connection:
+            for start in range(0, len(job_ids), LOOKUP_BATCH):
+                wanted = jobs.c.id.in_(job_ids[start : start + LOOKUP_BATCH])
+                for row in connection.execute(sa.select(jobs.c.id, jobs.c.state).where(wanted)):
+                    if row.state in known:
+                        found[row.id] = JobState(row.state)
+        return found
+
+    def find(self, prefix: str) -> Job:
+        """The one job whose id starts with ``prefix``; raises JobNotFound or AmbiguousJobId."""
+        wanted = prefix.strip().lower()
+        if not wanted or any(character not in "0123456789abcdef-" for character in wanted):
+            raise JobNotFound(
+                f"{prefix!r} is not a job's id, nor the start of one.",
+                hint="Ids are made of 0-9, a-f and dashes.",
+            )
+        query = (
+            sa.select(jobs).where(jobs.c.id >= wanted, jobs.c.id <= wanted + "~").order_by(jobs.c.id).limit(3)
+        )
+        with self.database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        if not rows:
+            raise JobNotFound(
+                f"There is no job whose id starts with {prefix}.",
+                hint="`jobrunner list` shows the jobs there are.",
+            )
+        if len(rows) > 1:
+            some = ", ".join(row["id"] for row in rows[:2])
+            raise AmbiguousJobId(
+                f"More than one job's id starts with {prefix}: {some} ...", hint="Give more of it."
+            )
+        return job_from_row(rows[0])
+
+    def page(
+        self, wanted: JobFilter, *, limit: int = 50, before: int | None = None
+    ) -> tuple[list[Job], int | None, list[CorruptRow]]:
+        """A page of jobs, newest first; the mark to pass as ``before`` for the next page, None on the last.
+
+        Rows that cannot be read do not spoil the page: they come as the third part.
+        """
+        with self.database.read() as connection:
+            query = listing.newest_first(wanted, limit=limit + 1, before=before)
+            rows = connection.execute(query).mappings().all()
+        page: list[Job] = []
+        broken: list[CorruptRow] = []
+        for row in rows[:limit]:
+            try:
+                page.append(job_from_row(row))
+            except CorruptRow as error:
+                broken.append(error)
+        return page, (rows[limit - 1]["seq"] if len(rows) > limit else None), broken
+
+    def open_entries(self, *, after: int = 0, limit: int = 500) -> tuple[list[BoardEntry], int | None]:
+        """A page of what the board should hold, oldest first, for the reconciler; and the mark of the next page."""
+        with self.database.read() as connection:
+            rows = connection.execute(listing.open_oldest_first(after=after, limit=limit)).mappings().all()
+        entries: list[BoardEntry] = []
+        for row in rows:
+            try:
+                entries.append(board_entry(job_from_row(row)))
+            except CorruptRow:
+                continue
+        return entries, (rows[-1]["seq"] if len(rows) == limit else None)
+
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each open state; finished ones are not counted, there may be millions."""
+        states = [state.value for state in OPEN_STATES]
+        query = (
+            sa.select(jobs.c.state, sa.func.count()).where(jobs.c.state.in_(states)).group_by(jobs.c.state)
+        )
+        with self.database.read() as connection:
+            return {JobState(state): number for state, number in connection.execute(query)}
+
+    def history(self, job_id: str) -> list[dict[str, Any]]:
+        """The job's events, oldest first: ``at_ms``, ``kind``, ``epoch``, ``attempt``, ``owner``, ``data`` of each."""
+        query = sa.select(events).where(events.c.job_id == job_id).order_by(events.c.seq)
+        with self.database.read() as connection:
+            return [event_from_row(row) for row in connection.execute(query).mappings()]
+
+
+def _check_key(key: str | None) -> None:
+    """MySQL takes keys that differ in trailing blanks for one, and PostgreSQL has no text with a NUL."""
+    if key is not None and (key != key.strip() or len(key) > KEY_LENGTH or not key.isprintable()):
+        raise UsageError(
+            f"The idempotency key {key[:KEY_LENGTH]!r} cannot be kept.",
+            hint=f"Use at most {KEY_LENGTH} printable characters, and no blanks around them.",
+        )
+
+
+def _jobs_by_key(connection: Connection, keys: Sequence[str]) -> dict[str, Any]:
+    columns = (jobs.c.id, jobs.c.type, jobs.c.parameters, jobs.c.factory, jobs.c.idempotency_key)
+    found: dict[str, Any] = {}
+    for start in range(0, len(keys), LOOKUP_BATCH):
+        wanted = jobs.c.idempotency_key.in_(keys[start : start + LOOKUP_BATCH])
+        for row in connection.execute(sa.select(*columns).where(wanted)).mappings():
+            found[row["idempotency_key"]] = row
+    return found
+
+
+def _require_same(posting: Posting, earlier: Any) -> None:
+    what = f"The row of job {earlier['id']}"
+    stored = (
+        earlier["type"],
+        decode(earlier["parameters"], what=what),
+        decode(earlier["factory"], what=what),
+    )
+    if stored != (posting.type, _plain(posting.parameters), _plain(posting.factory)):
+        raise DuplicateKey(
+            f"The idempotency key {posting.idempotency_key!r} was used before, for job {earlier['id']} "
+            f"of type {earlier['type']} with other parameters.",
+            hint="Use another key for another job.",
+        )
+
+
+def _plain(value: Any) -> Any:
+    return None if value is None else json.loads(dump(value))

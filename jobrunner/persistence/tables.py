@@ -1,0 +1,232 @@
+"""The tables of the store.
+
+TaskFlow's own three (``logbooks``, ``flowdetails``, ``atomdetails``) are described here once more, column by column,
+because importing TaskFlow costs a command line more than the query; a test compares them with TaskFlow's. They are
+made by TaskFlow's migrations. The others are ours, made by the migrations beside this module.
+
+Sizes on MariaDB/MySQL, in bytes: TEXT 65,535; MEDIUMTEXT 16 Mi; LONGTEXT 4 Gi.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+metadata = sa.MetaData()
+"""Ours."""
+
+taskflow_metadata = sa.MetaData()
+"""TaskFlow's."""
+
+Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+Id = (
+    sa.String(36)
+    .with_variant(mysql.VARCHAR(36, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+    .with_variant(sa.String(36, collation="C"), "postgresql")
+)
+Ascii = (
+    sa.String(255)
+    .with_variant(mysql.VARCHAR(255, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+    .with_variant(sa.String(255, collation="C"), "postgresql")
+)
+Exact = (
+    sa.String(255)
+    .with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+    .with_variant(sa.String(255, collation="C"), "postgresql")
+)
+Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_MYSQL: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
+"""Binary collation: ids or keys that differ in case or accents are two. No index depends on a locale."""
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("seq", Key, primary_key=True, autoincrement=True),  # order of posting; pages and locks go by it
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("type", Exact, nullable=False),
+    sa.Column("state", Ascii, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("parameters", Text, nullable=False),
+    sa.Column("factory", Text),
+    sa.Column("properties", Text, nullable=False),
+    sa.Column("capabilities", Text, nullable=False),
+    sa.Column("node_pin", Exact),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("deaths", sa.Integer, nullable=False),  # owners that died with the job in this attempt
+    sa.Column("owner", Exact),
+    sa.Column("node", Exact),
+    sa.Column("cancel", Ascii),
+    sa.Column("timeout", sa.Float),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("updated_ms", sa.BigInteger, nullable=False),
+    sa.Column("available_ms", sa.BigInteger, nullable=False),
+    sa.Column("started_ms", sa.BigInteger),
+    sa.Column("finished_ms", sa.BigInteger),
+    sa.Column("result", Text),
+    sa.Column("error", Text),
+    sa.Column("note", Text),
+    sa.Column("author", Exact),
+    sa.Column("idempotency_key", Exact, unique=True),
+    sa.Index("jobs_state_seq", "state", "seq"),
+    sa.Index("jobs_type_seq", "type", "seq"),
+    sa.Index("jobs_state_type_seq", "state", "type", "seq"),
+    sa.Index("jobs_owner", "owner", "state"),
+    sa.Index("jobs_created", "created_ms"),
+    **_MYSQL,
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", Key, primary_key=True, autoincrement=True),
+    sa.Column("job_id", Id, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("kind", Ascii, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("owner", Exact),
+    sa.Column("data", Text),
+    sa.Index("events_job", "job_id", "seq"),
+    **_MYSQL,
+)
+
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    sa.Column("name", Exact, primary_key=True),
+    sa.Column("identity", Exact, nullable=False),
+    sa.Column("started_ms", sa.BigInteger, nullable=False),
+    sa.Column("seen_ms", sa.BigInteger, nullable=False),
+    sa.Column("stopped_ms", sa.BigInteger),
+    sa.Column("report", Text, nullable=False),  # JSON: load, memory, processes, running, types, versions
+    **_MYSQL,
+)
+
+output = sa.Table(
+    "job_output",
+    metadata,
+    sa.Column("seq", Key, primary_key=True, autoincrement=True),
+    sa.Column("job_id", Id, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column(
+        "position", sa.BigInteger, nullable=False
+    ),  # bytes of the job's output before this chunk, in its epoch
+    sa.Column("atom", Exact),
+    sa.Column("stream", Ascii, nullable=False),  # "out", "err" or "log"
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),  # bytes of text as UTF-8
+    sa.Column("text", Text, nullable=False),
+    sa.Index("job_output_job", "job_id", "seq"),
+    sa.Index(
+        "job_output_place", "job_id", "attempt", "epoch", "position", unique=True
+    ),  # replays write a chunk once
+    **_MYSQL,
+)
+
+board = sa.Table(
+    "board",
+    metadata,
+    sa.Column("place", Key, primary_key=True, autoincrement=True),  # order of posting, where scores are equal
+    sa.Column("job_id", Id, nullable=False, unique=True),
+    sa.Column("class_key", Exact, nullable=False),
+    sa.Column("status", sa.String(1), nullable=False),  # W waiting, D delayed, C claimed
+    sa.Column("score", sa.BigInteger, nullable=False),
+    # delayed: when it may be claimed; claimed: the lease's end; waiting: since when it may be claimed
+    sa.Column("due_ms", sa.BigInteger, nullable=False),
+    sa.Column("owner", Exact),
+    sa.Column("entry", Text, nullable=False),
+    sa.Index("board_line", "status", "class_key", "score", "place"),
+    # Without the waiting on PostgreSQL, which before its first ANALYZE would take this index to look for them.
+    sa.Index("board_due", "status", "due_ms", postgresql_where=sa.text("status <> 'W'")),
+    sa.Index("board_owner", "owner"),
+    **_MYSQL,
+)
+
+settings = sa.Table(
+    "jobrunner_settings",
+    metadata,
+    sa.Column("name", Ascii, primary_key=True),
+    sa.Column("value", Text, nullable=False),
+    **_MYSQL,
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", Ascii, primary_key=True),  # "reconciler"
+    sa.Column("holder", Exact, nullable=False),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    **_MYSQL,
+)
+
+
+class RawJson(sa.types.UserDefinedType[str]):
+    """PostgreSQL's JSON, written and read as the text that it is.
+
+    A driver that decodes it by itself would hand over the result "1" as the number that it is not.
+    """
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "JSON"
+
+    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(column, sa.Text)
+
+
+JsonText = sa.Text().with_variant(RawJson(), "postgresql")
+"""TaskFlow keeps JSON as text, and as JSON on PostgreSQL; here it is text everywhere."""
+
+logbooks = sa.Table(
+    "logbooks",
+    taskflow_metadata,
+    sa.Column("created_at", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
+    sa.Column("meta", JsonText),
+    sa.Column("name", sa.String(255)),
+    sa.Column("uuid", sa.String(64), primary_key=True),
+)
+
+flowdetails = sa.Table(
+    "flowdetails",
+    taskflow_metadata,
+    sa.Column("created_at", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
+    sa.Column("parent_uuid", sa.String(64), sa.ForeignKey("logbooks.uuid", ondelete="CASCADE")),
+    sa.Column("meta", JsonText),
+    sa.Column("name", sa.String(255)),
+    sa.Column("state", sa.String(255)),
+    sa.Column("uuid", sa.String(64), primary_key=True),
+)
+
+ATOM_TYPES = ("RETRY_DETAIL", "TASK_DETAIL")
+INTENTIONS = ("EXECUTE", "IGNORE", "REVERT", "RETRY")
+
+atomdetails = sa.Table(
+    "atomdetails",
+    taskflow_metadata,
+    sa.Column("created_at", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
+    sa.Column("meta", JsonText),
+    sa.Column("parent_uuid", sa.String(64), sa.ForeignKey("flowdetails.uuid", ondelete="CASCADE")),
+    sa.Column("name", sa.String(255)),
+    sa.Column("version", sa.String(64)),
+    sa.Column("state", sa.String(255)),
+    sa.Column("uuid", sa.String(64), primary_key=True),
+    sa.Column("failure", JsonText),
+    sa.Column("results", JsonText),
+    sa.Column("revert_results", JsonText),
+    sa.Column("revert_failure", JsonText),
+    sa.Column("atom_type", sa.Enum(*ATOM_TYPES, name="atom_types")),
+    sa.Column("intention", sa.Enum(*INTENTIONS, name="intentions")),
+)
