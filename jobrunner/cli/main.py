@@ -1,0 +1,194 @@
+"""The command ``jobrunner``: its parsers, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from jobrunner.cli import output
+from jobrunner.cli.options import Parser, add_common, empty_namespace
+from jobrunner.cli.post_options import SPELLED_OUT
+from jobrunner.errors import EXIT_INTERRUPTED, EXIT_JOB_FAILED, EXIT_OK, EXIT_USAGE, JobrunnerError
+
+EXIT_BROKEN_PIPE = 141
+"""What a shell reports for a program that ended because nobody reads its output any more."""
+
+GC_THRESHOLD = 50_000
+"""Objects between two garbage collections; importing makes many and no garbage, so Python's 700 costs a tenth of it."""
+
+COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("run", "run", "run a conductor: claim jobs and run them"),
+    ("post", "post", "post a job"),
+    ("show", "show", "watch jobs and their atoms live"),
+    ("list", "list", "list jobs, newest first"),
+    ("status", "status", "tell all about one job"),
+    ("logs", "logs", "print what a job's tasks printed and logged"),
+    ("wait", "wait", "wait until jobs have ended"),
+    ("cancel", "cancel", "cancel jobs"),
+    ("retry", "retry", "run jobs that ended badly again"),
+    ("types", "job_types", "list the job types that can be posted"),
+    ("nodes", "nodes", "list the machines that run conductors"),
+    ("doctor", "doctor", "check configuration, servers and plugins"),
+    ("demo", "demo", "see a job survive the death of its conductor"),
+    ("new", "new", "make the skeleton of a new job type"),
+    ("db", "db", "make, upgrade and check the database's tables"),
+    ("config", "config", "show the configuration and where it comes from"),
+    ("completion", "completion", "print a completion script for a shell"),
+)
+"""Name, module in this package, and one line of help; in the order of ``--help``."""
+
+EPILOG = """\
+Exit codes: 0 fine, 1 the job failed, 2 usage, 3 not found, 75 board or database unavailable, 124 timed out,
+130 interrupted. Every command has its own --help. Ids of jobs can be shortened to any unique start.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The complete parser, with those of all commands; for the command itself, man pages and completion."""
+    parser = Parser(
+        prog="jobrunner",
+        description="A distributed workflow conductor: post jobs, run them on many machines, watch them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", parser_class=Parser
+    )
+    add_common(parser)
+    for name, _, help in COMMANDS:
+        command = command_module(name).add_parser(_WithHelp(subparsers, help))
+        _complete(command if command is not None else subparsers.choices[name])
+    return parser
+
+
+def command_module(name: str) -> ModuleType:
+    """The module of a command."""
+    module = next(module for command, module, _ in COMMANDS if command == name)
+    return importlib.import_module(f"jobrunner.cli.{module}")
+
+
+def entry(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    gc.set_threshold(GC_THRESHOLD)
+    args = empty_namespace()
+    try:
+        code = _run(arguments, args)
+        sys.stdout.flush()
+        return code
+    except SystemExit as leaving:  # argparse's way of ending after --help and usage errors
+        return _exit_code(leaving)
+    except JobrunnerError as error:
+        output.say_error(error)
+        _print_traceback(args)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on: not an error worth a word. The interpreter flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - the edge: nobody should see a bare traceback
+        output.say(f"an internal error: {type(error).__name__}: {error}")
+        if not _print_traceback(args):
+            print("  (run with -v for the traceback)", file=sys.stderr)
+        return EXIT_JOB_FAILED
+
+
+def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
+    parser = build_parser()
+    _, unknown = parser.parse_known_args(_spelled_out(arguments), args)
+    if unknown:
+        _parser_of(parser, args).error(f"unrecognized arguments: {' '.join(unknown)}")
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return EXIT_USAGE
+    _set_up_logging(args.verbose)
+    code: int | None = command_module(args.command).run(args)
+    return EXIT_OK if code is None else code
+
+
+def _parser_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.ArgumentParser:
+    """The parser of the command, or of its sub-command, that the arguments chose: the one that knows their options."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            chosen = getattr(args, action.dest, None)
+            if chosen in action.choices:
+                return _parser_of(action.choices[chosen], args)
+    return parser
+
+
+def _spelled_out(arguments: Sequence[str]) -> list[str]:
+    """``--hierarchy`` without its format would take the next word, which is the job type's name."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    before = [SPELLED_OUT if word == "--hierarchy" else word for word in arguments[:end]]
+    return [*before, *arguments[end:]]
+
+
+def _set_up_logging(verbose: int) -> None:
+    from jobrunner.cli.logging_setup import set_up_logging
+
+    set_up_logging(verbose)
+
+
+def _print_traceback(args: argparse.Namespace) -> bool:
+    if not getattr(args, "verbose", 0):
+        return False
+    import traceback
+
+    traceback.print_exc()
+    return True
+
+
+def _exit_code(leaving: SystemExit) -> int:
+    if leaving.code is None:
+        return EXIT_OK
+    if isinstance(leaving.code, int):
+        return leaving.code
+    output.say(str(leaving.code))
+    return EXIT_JOB_FAILED
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Add the common options to a command's parser, or to those of its sub-commands."""
+    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in nested:
+        for child in dict.fromkeys(action.choices.values()):
+            _complete(child)
+    if not nested:
+        add_common(parser)
+
+
+class _WithHelp:
+    """A command's view of the sub-parsers: its line of help comes from the table above unless it brings its own."""
+
+    def __init__(self, subparsers: argparse._SubParsersAction[Parser], help: str) -> None:
+        self._subparsers = subparsers
+        self._help = help
+
+    def add_parser(self, name: str, **settings: object) -> argparse.ArgumentParser:
+        settings.setdefault("help", self._help)
+        settings.setdefault("description", f"{self._help[0].upper()}{self._help[1:]}.")
+        return self._subparsers.add_parser(name, **settings)  # type: ignore[arg-type]
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is only then imported."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from jobrunner import __version__
+
+        print(f"jobrunner {__version__}")
+        parser.exit()

@@ -1,0 +1,102 @@
+"""``jobrunner nodes``: the machines that run conductors."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from jobrunner.cli import output, text
+from jobrunner.cli.context import open_context
+from jobrunner.cli.options import add_json
+from jobrunner.cli.output import Cell, Column
+from jobrunner.cli.records import node_record
+from jobrunner.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from jobrunner.persistence.nodes import Node
+
+COLUMNS = (
+    Column(title="NODE"),
+    Column(title="STATE"),
+    Column(title="SEEN"),
+    Column(title="UP", right=True),
+    Column(title="PROCESSES", right=True),
+    Column(title="RUNNING", right=True),
+    Column(title="LOAD", right=True),
+    Column(title="MEMORY", right=True),
+    Column(title="VERSION"),
+)
+
+SILENT_AFTER_MS = 15_000
+"""A conductor reports every few seconds; after so long without a word something is wrong with it."""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser("nodes")
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    from jobrunner.jobs import look
+
+    with open_context(args) as context:
+        nodes = look.nodes_known(context)
+    now = text.now_ms()
+    if args.json:
+        output.print_json([{**node_record(node), "state": node_state(node, now)} for node in nodes])
+    elif nodes:
+        output.print_table(COLUMNS, [node_row(node, now) for node in nodes])
+    else:
+        output.say("No conductor has run yet. `jobrunner run` starts one.")
+    return EXIT_OK
+
+
+def node_state(node: Node, now_ms: int) -> str:
+    """``alive``, ``stopped`` (it said so), or ``silent`` (it should have said something by now)."""
+    if node.stopped_ms is not None:
+        return "stopped"
+    return "silent" if now_ms - node.seen_ms > SILENT_AFTER_MS else "alive"
+
+
+def node_row(node: Node, now_ms: int) -> list[Cell | str]:
+    """A node's line."""
+    state = node_state(node, now_ms)
+    style = {"alive": "green", "silent": "bold red", "stopped": "bright_black"}[state]
+    up = text.between(node.started_ms, node.stopped_ms, now_ms) if state != "silent" else None
+    report = node.report
+    return [
+        node.name,
+        Cell(state, style),
+        text.ago(node.seen_ms, now_ms),
+        text.duration(up),
+        _number(report.get("processes")),
+        _running(report),
+        _load(report.get("load")),
+        _memory(report),
+        str(report.get("version", "")),
+    ]
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _running(report: Mapping[str, Any]) -> str:
+    running, slots = report.get("running"), report.get("slots")
+    return f"{running} of {slots}" if running is not None and slots is not None else _number(running)
+
+
+def _load(value: Any) -> str:
+    first = value[0] if isinstance(value, list) and value else value
+    return f"{first:.2f}" if isinstance(first, (int, float)) else ""
+
+
+def _memory(report: Mapping[str, Any]) -> str:
+    from jobrunner.plugins.quantities import format_size
+
+    total, available = report.get("memory_total"), report.get("memory_available")
+    if not isinstance(total, int) or not isinstance(available, int):
+        return ""
+    return f"{format_size(total - available)} of {format_size(total)}"

@@ -1,0 +1,151 @@
+"""The parser's class, the options that all commands share, and the types of their values.
+
+Only the standard library is imported here: help and man pages are made from these parsers without anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import re
+import sys
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NoReturn
+
+from jobrunner.errors import EXIT_USAGE, UsageError
+
+COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("--config",), {"metavar": "FILE", "help": "read the configuration from FILE"}),
+    (("--board-url",), {"metavar": "URL", "help": "where jobs wait; overrides board.url"}),
+    (("--persistence-url",), {"metavar": "URL", "help": "the database; overrides persistence.url"}),
+    (("-v", "--verbose"), {"action": "count", "help": "log what is done to stderr; twice for all details"}),
+)
+
+SHOWN_CHOICES = 12
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, with options never abbreviated, and errors that say what to do next."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        settings.setdefault("allow_abbrev", False)
+        super().__init__(*args, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        words = _with_suggestion(message, self._option_string_actions)
+        self.exit(EXIT_USAGE, f"{self.prog}: {words}\n  `{self.prog} --help` tells what there is.\n")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command has. They leave nothing in the namespace unless they are given."""
+    group = parser.add_argument_group("common options")
+    for names, settings in COMMON:
+        # A command that defines one of them for itself keeps its own.
+        with contextlib.suppress(argparse.ArgumentError):
+            group.add_argument(*names, default=argparse.SUPPRESS, **settings)
+
+
+def add_json(parser: argparse.ArgumentParser, help: str = "print the data as JSON") -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help=help)
+
+
+def empty_namespace() -> argparse.Namespace:
+    """A namespace that has the common options as if none was given."""
+    return argparse.Namespace(config=None, board_url=None, persistence_url=None, verbose=0)
+
+
+# Types of values
+
+
+def duration(text: str) -> float:
+    """Seconds of what a person wrote: ``90s``, ``1h30m``."""
+    from jobrunner.plugins.quantities import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if seconds < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than nothing")
+    return seconds
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return number
+
+
+def moment(text: str) -> int:
+    """Milliseconds since the epoch of a time in ISO form (local, if it names no zone), or of that long ago (``2h``)."""
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        return int((time.time() - duration(text)) * 1000)
+    try:
+        # Python 3.10 does not read the Z.
+        found = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a time such as 2026-01-31T12:00 nor a duration such as 2h, which means that long ago"
+        ) from None
+    return int(found.timestamp() * 1000)
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """``name=value``."""
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value")
+    return name.strip(), value
+
+
+def job_state(text: str) -> str:
+    """A job's state in any case, or ``open`` or ``finished``; as it was meant."""
+    from jobrunner.model import JobState
+
+    word = text.strip().replace("-", "_")
+    if word.lower() in ("open", "finished"):
+        return word.lower()
+    names = [state.value for state in JobState]
+    if word.upper() in names:
+        return word.upper()
+    close = difflib.get_close_matches(word.upper(), [*names, "OPEN", "FINISHED"], n=1)
+    suggestion = f"; did you mean {close[0].lower()}?" if close else ""
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no state{suggestion} (there are open, finished, {', '.join(names).lower()})"
+    )
+
+
+def require_ids(ids: list[str]) -> list[str]:
+    """The ids, each once, in their order; ``-`` reads them from stdin. Raises UsageError if none is left."""
+    given = [word for one in ids for word in (sys.stdin.read().split() if one == "-" else [one])]
+    if not given:
+        raise UsageError("No job was named.", hint="Give ids, or - to read them from stdin.")
+    return list(dict.fromkeys(given))
+
+
+def _with_suggestion(message: str, known: Iterable[str]) -> str:
+    """argparse's message, with what may have been meant."""
+    unknown = re.fullmatch(r"unrecognized arguments: (--[^\s=]+)(.*)", message)
+    if unknown is not None:
+        close = difflib.get_close_matches(unknown[1], known, n=1)
+        return f"there is no option {unknown[1]}" + (f"; did you mean {close[0]}?" if close else "")
+    invalid = re.fullmatch(r"argument (.*): invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if invalid is None:
+        return message
+    what, given, listed = invalid.groups()
+    choices = [choice.strip(" '") for choice in listed.split(",")]
+    close = difflib.get_close_matches(given, choices, n=1)
+    start = f"{what} cannot be {given!r}" if what.startswith("-") else f"there is no {what.lower()} {given!r}"
+    if close:
+        return f"{start}; did you mean {close[0]}?"
+    more = " ..." if len(choices) > SHOWN_CHOICES else ""
+    return f"{start} (there are {', '.join(choices[:SHOWN_CHOICES])}{more})"

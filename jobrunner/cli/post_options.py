@@ -1,0 +1,121 @@
+"""The options that ``post`` has for every job type, and what they make of a posting."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from jobrunner.cli.options import COMMON, assignment, duration
+from jobrunner.model import Posting, Priority
+
+if TYPE_CHECKING:
+    from jobrunner.plugins.registry import JobType
+
+FORMS = ("tree", "dot", "mermaid", "svg")
+SPELLED_OUT = "--hierarchy=tree"
+LABEL_LIMIT = 255
+"""Characters; what the columns hold."""
+
+
+def label(text: str) -> str:
+    """A short text in one line."""
+    if not text.strip() or len(text) > LABEL_LIMIT or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"it has to be 1 to {LABEL_LIMIT} printable characters")
+    return text
+
+
+def priority(text: str) -> Priority:
+    """A priority by its name, as people write it."""
+    try:
+        return Priority[text.strip().upper().replace("-", "_")]
+    except KeyError:
+        names = ", ".join(level.name.lower().replace("_", "-") for level in Priority)
+        raise argparse.ArgumentTypeError(f"{text!r} is no priority; there are {names}") from None
+
+
+def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """Add them; ``again`` for a second parser that goes on with the first one's namespace."""
+    group = parser.add_argument_group("options of post")
+    default: dict[str, Any] = {"default": argparse.SUPPRESS} if again else {}
+    collected: dict[str, Any] = {"action": "append", "default": argparse.SUPPRESS if again else []}
+    group.add_argument(
+        "--wait", action="store_true", help="wait until the job has ended; 1 if it failed", **default
+    )
+    group.add_argument(
+        "--follow",
+        action="store_true",
+        help="wait, and show its output and its atoms on stderr meanwhile",
+        **default,
+    )
+    group.add_argument(
+        "--hierarchy", nargs="?", const="tree", choices=FORMS, metavar="FORM", **default,
+        help=f"print the flow rather than post it; --hierarchy=FORM draws it as {', '.join(FORMS)}",
+    )  # fmt: skip
+    group.add_argument(
+        "--priority",
+        type=priority,
+        metavar="LEVEL",
+        help="very-high, high, normal, low or very-low",
+        **default,
+    )
+    group.add_argument("--node", type=label, metavar="NAME", help="run it on this node only", **default)
+    group.add_argument(
+        "--delay", type=duration, metavar="TIME", help="run it after so long, for instance 10m", **default
+    )
+    group.add_argument(
+        "--timeout", type=duration, metavar="TIME", help="end the job if it runs for longer", **default
+    )
+    group.add_argument(
+        "--capability", metavar="NAME", help="run it only where this capability is met", **collected
+    )
+    group.add_argument(
+        "--key",
+        type=label,
+        metavar="KEY",
+        help="post it once: the same key gives the same job again",
+        **default,
+    )
+    group.add_argument(
+        "--tag", type=assignment, metavar="NAME=VALUE", help="keep this property with the job", **collected
+    )
+    group.add_argument("--author", type=label, metavar="NAME", help="who posts it (default: you)", **default)
+    group.add_argument("--json", action="store_true", help="print the job as JSON", **default)
+
+
+def reserved() -> frozenset[str]:
+    """The names that no parameter's option can have."""
+    parser = argparse.ArgumentParser()
+    add_post_options(parser)
+    return frozenset([*parser._option_string_actions, *(name for names, _ in COMMON for name in names)])
+
+
+def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> Posting:
+    """The posting with what the command's options say."""
+    level = args.priority if args.priority is not None else job_type.priority
+    return replace(
+        posting,
+        capabilities=tuple(dict.fromkeys([*posting.capabilities, *args.capability])),
+        node=args.node,
+        priority=Priority.NORMAL if level is None else level,
+        available_ms=None if args.delay is None else int((time.time() + args.delay) * 1000),
+        idempotency_key=args.key,
+        properties={**posting.properties, **_tags(args)},
+        timeout=args.timeout,
+        author=args.author or _user(),
+    )
+
+
+def _tags(args: argparse.Namespace) -> Mapping[str, str]:
+    return dict(args.tag)
+
+
+def _user() -> str | None:
+    import getpass
+
+    try:
+        return getpass.getuser()[:LABEL_LIMIT]
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        return None

@@ -1,0 +1,81 @@
+"""After a posting: its id, and its way to its end for those who wait."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from jobrunner.cli import output, text
+from jobrunner.cli.following import Follower
+from jobrunner.cli.logs import TextWriter
+from jobrunner.cli.records import job_record
+from jobrunner.cli.states import atom_look
+from jobrunner.cli.waiting import tell_ends, wait_for
+from jobrunner.jobs.context import JobContext
+from jobrunner.jobs.post import Posted
+from jobrunner.model import AtomRecord, Job
+
+
+def announce(context: JobContext, posted: Sequence[Posted], args: argparse.Namespace) -> None:
+    """The ids, alone on stdout; what else there is to know goes to stderr."""
+    for one in posted:
+        if not one.new:
+            output.say(
+                f"the key {args.key!r} was used before: this is the job of then, nothing new was posted."
+            )
+        if not args.json:
+            print(one.job_id, flush=True)
+    if args.json and not (args.wait or args.follow):
+        _print_records(context, posted)
+
+
+def follow_all(context: JobContext, posted: Sequence[Posted], args: argparse.Namespace) -> int:
+    """Wait for the jobs' ends, with their output if that is asked for; the exit code."""
+    if args.follow:
+        jobs = [_follow(context, one.job_id) for one in posted]
+    else:
+        jobs = wait_for(context, [one.job_id for one in posted])
+    if args.json:
+        _print_records(context, posted)
+    return tell_ends(jobs)
+
+
+def _print_records(context: JobContext, posted: Sequence[Posted]) -> None:
+    records = [
+        {
+            "id": one.job_id,
+            "new": one.new,
+            "on_board": one.on_board,
+            "job": job_record(context.store.get(one.job_id)),
+        }
+        for one in posted
+    ]
+    output.print_json(records[0] if len(records) == 1 else records)
+
+
+def _follow(context: JobContext, job_id: str) -> Job:
+    writer = TextWriter(
+        sys.stderr,
+        headers=output.is_terminal(sys.stderr),
+        dim=lambda words: output.styled(words, "dim", sys.stderr),
+    )
+    follower = Follower(
+        context, job_id, on_chunk=writer.write, on_atom=lambda atom: writer.note(atom_line(atom))
+    )
+    job = follower.run()
+    writer.end()
+    return job
+
+
+def atom_line(atom: AtomRecord) -> str:
+    """What became of an atom, in one line."""
+    look = atom_look(atom.state)
+    words = f"{look.mark} {text.clean(atom.name)} {atom.state}"
+    if atom.started_ms and atom.finished_ms and atom.finished_ms >= atom.started_ms:
+        words += f" after {text.duration((atom.finished_ms - atom.started_ms) / 1000)}"
+    elif atom.node:
+        words += f" on {text.clean(atom.node)}" + (f", start {atom.starts}" if atom.starts > 1 else "")
+    if atom.failure:
+        words += f": {text.shorten(text.clean(atom.failure), 500)}"
+    return output.styled(words, look.style, sys.stderr)

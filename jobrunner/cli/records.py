@@ -1,0 +1,67 @@
+"""Jobs, atoms, nodes and output as JSON: every field under its own name, times in milliseconds (``*_ms``)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from jobrunner.model import AtomRecord, Job
+
+if TYPE_CHECKING:
+    from jobrunner.persistence.nodes import Node
+    from jobrunner.persistence.output import OutputChunk
+
+
+def job_record(job: Job) -> dict[str, Any]:
+    """All there is in a job's row."""
+    return {
+        "id": job.id,
+        "seq": job.seq,
+        "type": job.type,
+        "state": job.state.value,
+        "priority": job.priority.name.lower(),
+        "parameters": dict(job.parameters),
+        "factory": None if job.factory is None else dict(job.factory),
+        "properties": dict(job.properties),
+        "capabilities": list(job.job_class.capabilities),
+        "node_pin": job.job_class.node,
+        "owner": job.owner,
+        "node": job.node,
+        "attempt": job.attempt,
+        "epoch": job.epoch,
+        "deaths": job.deaths,
+        "cancel": None if job.cancel is None else job.cancel.value,
+        "timeout": job.timeout,
+        "created_ms": job.created_ms,
+        "available_ms": job.available_ms,
+        "started_ms": job.started_ms,
+        "finished_ms": job.finished_ms,
+        "updated_ms": job.updated_ms,
+        "author": job.author,
+        "idempotency_key": job.idempotency_key,
+        "note": job.note,
+        "result": job.result,
+        "error": None if job.error is None else job.error.to_json(),
+    }
+
+
+def atom_record(atom: AtomRecord) -> dict[str, Any]:
+    """All that is recorded of an atom."""
+    return asdict(atom)
+
+
+def node_record(node: Node) -> dict[str, Any]:
+    """A node's last word."""
+    return {
+        "name": node.name,
+        "identity": node.identity,
+        "started_ms": node.started_ms,
+        "seen_ms": node.seen_ms,
+        "stopped_ms": node.stopped_ms,
+        "report": dict(node.report),
+    }
+
+
+def chunk_record(chunk: OutputChunk) -> dict[str, Any]:
+    """A piece of output."""
+    return asdict(chunk)

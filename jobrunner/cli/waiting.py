@@ -1,0 +1,103 @@
+"""Waiting for jobs on behalf of a person: patient with a database that is away, and with an end in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from jobrunner.cli import output, text
+from jobrunner.errors import EXIT_JOB_FAILED, EXIT_OK, StoreUnavailable, WaitTimedOut
+from jobrunner.jobs import look
+from jobrunner.jobs.context import JobContext
+from jobrunner.model import Job, JobState
+
+T = TypeVar("T")
+
+OUTAGE_PAUSE_S = 0.5
+
+
+class _Ended(Exception):
+    """The first of several jobs has ended."""
+
+
+def wait_for(
+    context: JobContext, job_ids: Sequence[str], *, timeout: float | None = None, any_of_them: bool = False
+) -> list[Job]:
+    """Wait until all the jobs have ended, or the first of them; an outage of the database costs time only.
+
+    Raises WaitTimedOut after ``timeout`` seconds, StoreUnavailable after an outage longer than persistence.patience.
+    """
+    ended: dict[str, Job] = {}
+    deadline = None if timeout is None else time.monotonic() + timeout
+
+    def note(job: Job) -> None:
+        ended[job.id] = job
+        if any_of_them:
+            raise _Ended
+
+    def work() -> list[Job]:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        missing = [job_id for job_id in job_ids if job_id not in ended]
+        look.wait(context, missing, timeout=left, on_end=note)
+        return [ended[job_id] for job_id in job_ids]
+
+    try:
+        return outlast(context, work, deadline=deadline)
+    except _Ended:
+        return list(ended.values())
+    except WaitTimedOut as error:
+        missing = ", ".join(job_id for job_id in job_ids if job_id not in ended)
+        raise WaitTimedOut(
+            f"Not finished after {text.duration(timeout)}: {missing}.",
+            hint="The waiting ended, the jobs go on: `jobrunner status ID` tells how they stand.",
+        ) from error
+
+
+def outlast(context: JobContext, work: Callable[[], T], *, deadline: float | None = None) -> T:
+    """Do ``work``, again and again while the database is away, for as long as persistence.patience allows.
+
+    :param deadline: of the monotonic clock, after which nothing is tried again; StoreUnavailable is raised then too
+    """
+    away_since: float | None = None
+    while True:
+        try:
+            found = work()
+        except StoreUnavailable as error:
+            now = time.monotonic()
+            if away_since is None:
+                away_since = now
+                output.say(f"{error.message} Trying on ...")
+            if now - away_since > context.config.persistence.patience or (
+                deadline is not None and now > deadline
+            ):
+                raise
+            time.sleep(OUTAGE_PAUSE_S)
+            continue
+        if away_since is not None:
+            output.say("The database is back.")
+        return found
+
+
+def tell_ends(jobs: Sequence[Job]) -> int:
+    """Say how jobs that failed have failed, on stderr; the exit code that follows."""
+    for job in jobs:
+        if job.state is not JobState.SUCCEEDED:
+            output.say(end_in_words(job))
+    return EXIT_OK if all(job.state is JobState.SUCCEEDED for job in jobs) else EXIT_JOB_FAILED
+
+
+def end_in_words(job: Job) -> str:
+    """How a job ended, in one sentence, and why."""
+    where = f" in {text.clean(job.error.atom)}" if job.error is not None and job.error.atom else ""
+    how = {
+        JobState.SUCCEEDED: "succeeded",
+        JobState.FAILED: f"failed{where}",
+        JobState.REVERTED: f"failed{where} and was undone",
+        JobState.CANCELLED: "was cancelled",
+        JobState.TIMED_OUT: f"took too long and was ended{where}",
+    }[job.state]
+    words = f"job {job.short_id} ({text.clean(job.type)}) {how}"
+    if job.error is None or job.state is JobState.CANCELLED:
+        return words
+    return f"{words}: {text.clean(job.error.message)}"

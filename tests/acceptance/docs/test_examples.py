@@ -1,0 +1,209 @@
+"""The examples of the documentation, done as a reader would do them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import SECONDS, CommandLine
+from tests.support.markdown import blocks, commands, files, page
+
+ONE = {"JOBRUNNER_CONDUCTOR__PROCESSES": "1"}
+
+
+def fine(line: CommandLine, *arguments: str) -> str:
+    """Run a command that has to succeed; what it prints."""
+    done = line(*arguments, **ONE)
+    assert done.code == 0, f"{arguments}: {done.err}"
+    return done.out
+
+
+def run_python(line: CommandLine, *arguments: str) -> str:
+    """Run the interpreter in the reader's directory; what it prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=line.home,
+        env=line.environment(PYTHONDONTWRITEBYTECODE="1"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def readme(jobrunner: CommandLine) -> CommandLine:
+    """The reader of the README, who has written its plugin."""
+    (flow,) = blocks(page("README.md"), "python")
+    assert "write `flows/office/greeting/flow.py` yourself:" in page("README.md").read_text(encoding="utf-8")
+    jobrunner.write({"flows/office/greeting/flow.py": flow.text})
+    return jobrunner
+
+
+def readme_calls(command: str) -> list[list[str]]:
+    found = [call for block in blocks(page("README.md"), "console") for call in commands(block)]
+    return [call for call in found if call[0] == command]
+
+
+def test_the_readme_from_the_plugin_to_its_output(readme: CommandLine) -> None:
+    help_call, post_call = readme_calls("post")
+    assert "who is greeted (required)" in fine(readme, *help_call)
+    job_id = fine(readme, *post_call).strip()
+    assert len(job_id) == 36
+    fine(readme, *readme_calls("run")[0])
+
+    (row,) = [line for line in fine(readme, "list").splitlines() if line.startswith(job_id[:8])]
+    assert "SUCCEEDED" in row
+    assert "greeting" in row
+    status = fine(readme, "status", job_id[:4])
+    assert "Hello Ada! Hello Ada!" in status
+    assert fine(readme, "logs", job_id[:4]) == "Hello Ada! Hello Ada!\n"
+    assert "greeting" in fine(readme, "show")
+
+
+def test_the_readmes_new_plugin_can_be_posted(readme: CommandLine) -> None:
+    (home,) = [readme.home]
+    (home / "flows/office/greeting/flow.py").unlink()
+    (home / "flows/office/greeting").rmdir()
+    fine(readme, *readme_calls("new")[0])
+    assert "greeting" in fine(readme, "types")
+    assert "--source" in fine(readme, "post", "greeting", "--help")
+
+
+@pytest.fixture
+def classic(jobrunner: CommandLine) -> CommandLine:
+    jobrunner.write(files(page("howto/classic-plugins.md")))
+    return jobrunner
+
+
+def classic_calls() -> list[list[str]]:
+    first = blocks(page("howto/classic-plugins.md"), "console")[0]
+    return list(commands(first))
+
+
+def test_the_classic_plugin_runs(classic: CommandLine) -> None:
+    help_call, post_call, tree_call, _ = classic_calls()
+    assert "in capitals" in fine(classic, *help_call)
+    assert "say-1: loud, words" in fine(classic, *tree_call)
+    job_id = fine(classic, *post_call).strip()
+    fine(classic, "run", "--once")
+
+    assert fine(classic, "logs", job_id) == "LUNCH IS READY\nLUNCH IS READY\n"
+    (block,) = [
+        block
+        for block in blocks(page("howto/classic-plugins.md"), "python")
+        if "get_flow_details_by_uuid" in block.text
+    ]
+    states = run_python(classic, "-c", f"{block.text}\nprint(states_of_atoms({job_id!r}))")
+    assert "'say-1': 'SUCCESS'" in states
+    assert "'say-2': 'SUCCESS'" in states
+
+
+def test_the_classic_plugins_typed_form_does_the_same(classic: CommandLine) -> None:
+    job_id = fine(classic, "post", "announce_typed", "--loud", "--", "tea", "time").strip()
+    fine(classic, "run", "--once")
+    assert fine(classic, "logs", job_id) == "TEA TIME\n"
+
+
+def test_the_program_posts(classic: CommandLine) -> None:
+    (program,) = [
+        block.text
+        for block in blocks(page("howto/classic-plugins.md"), "python")
+        if "print(job_id)" in block.text
+    ]
+    classic.write({"program.py": program})
+    job_id = run_python(classic, "program.py").strip()
+    (posted,) = classic("list", "--json").json
+    assert (posted["id"], posted["type"], posted["state"]) == (job_id, "announce", "WAITING")
+    assert posted["parameters"] == {"words": ["tea"]}
+
+
+def test_a_program_elsewhere_posts_after_load_plugins(readme: CommandLine, tmp_path: Path) -> None:
+    program = tmp_path / "elsewhere.py"
+    program.write_text(
+        "from jobrunner.plugins import load_plugins\n"
+        "from jobrunner.post_job import post_job\n"
+        "load_plugins()\n"
+        "from flows.office.greeting.flow import greeting\n"
+        "print(post_job(greeting, factory_kwargs={'name': 'Ada'}))\n",
+        encoding="utf-8",
+    )
+    job_id = run_python(readme, str(program)).strip()
+    (posted,) = readme("list", "--json").json
+    assert (posted["id"], posted["parameters"]) == (job_id, {"name": "Ada", "times": 1})
+
+
+@pytest.fixture
+def writer(jobrunner: CommandLine) -> CommandLine:
+    """Who has read how to write flows."""
+    jobrunner.write(files(page("howto/write-flows.md")))
+    return jobrunner
+
+
+def test_the_flows_of_the_how_to_run(writer: CommandLine) -> None:
+    for name in ("a", "b"):
+        (writer.home / f"{name}.txt").write_text(name, encoding="utf-8")
+    (writer.home / "copies").mkdir()
+    sums = fine(writer, "post", "checksums", "--directory", ".", "--target", "sums", "--patterns", "*.txt").strip()
+    copy = fine(writer, "post", "copy_files", "--directory", "copies", "--files", "a.txt", "b.txt").strip()
+    url = (writer.home / "a.txt").as_uri()
+    fetch = fine(writer, "post", "fetch", "--url", url, "--target", "fetched").strip()
+    lost = fine(writer, "post", "fetch", "--url", f"{url}.gone", "--target", "lost", "--attempts", "2").strip()
+    fine(writer, "run", "--once")
+
+    states = {job["id"]: job["state"] for job in writer("list", "--json").json}
+    assert states == {sums: "SUCCEEDED", copy: "SUCCEEDED", fetch: "SUCCEEDED", lost: "REVERTED"}
+    lines = (writer.home / "sums").read_text(encoding="utf-8").splitlines()
+    assert [line.rpartition("/")[2] for line in lines] == ["a.txt", "b.txt"]
+    assert f"wrote {writer.home}/sums" in fine(writer, "logs", sums)
+    assert sorted(path.name for path in (writer.home / "copies").iterdir()) == ["a.txt", "b.txt"]
+    assert (writer.home / "fetched").read_text(encoding="utf-8") == "a"
+    assert not list(writer.home.glob("lost*"))
+
+
+def test_the_how_tos_own_test_passes(writer: CommandLine) -> None:
+    assert "2 passed" in run_python(writer, "-m", "pytest", "-p", "no:cacheprovider", "flows/files/checksums")
+
+
+def test_what_threads_and_programs_print_is_kept(writer: CommandLine) -> None:
+    (block,) = [
+        block for block in blocks(page("howto/write-flows.md"), "python") if "copy_context" in block.text
+    ]
+    imports, _, code = block.text.partition("\n\n\n")
+    body = "".join(f"        {line}\n" if line else "\n" for line in code.splitlines())
+    writer.write(
+        {
+            "flows/own/threads/flow.py": f"{imports}\nfrom taskflow import task\nfrom jobrunner import job\n\n\n"
+            f"class Work(task.Task):\n    def execute(self):\n{body}\n\n"
+            "@job\ndef threads():\n    return Work('work')\n"
+        }
+    )
+    job_id = fine(writer, "post", "threads").strip()
+    fine(writer, "run", "--once")
+    assert "Linux" in fine(writer, "logs", job_id)
+
+
+def test_the_capabilities_of_the_how_to_decide(jobrunner: CommandLine) -> None:
+    jobrunner.write(files(page("howto/capabilities.md")))
+    assert "has_command:ffmpeg, min_free_memory:2GiB" in fine(jobrunner, "types", "convert")
+    fine(jobrunner, "post", "run_command", "--capability", "at_night", "--delay", "1d", "--", "true")
+    met = fine(jobrunner, "post", "run_command", "--capability", "is_mounted:/proc", "--", "true").strip()
+    unmet = fine(
+        jobrunner, "post", "run_command", "--capability", f"is_mounted:{jobrunner.home}", "--", "true"
+    ).strip()
+    fine(jobrunner, "run", "--once")
+    states = {job["id"]: job["state"] for job in jobrunner("list", "--json").json}
+    assert states[met] == "SUCCEEDED"
+    assert states[unmet] == "WAITING"
+
+
+def test_taskflow_alone_uses_the_journal(jobrunner: CommandLine) -> None:
+    (example,) = blocks(page("journal.md"), "python")
+    assert "/tmp/flows.sqlite" in example.text
+    run_python(jobrunner, "-c", example.text.replace("/tmp/", f"{jobrunner.home}/"))
+    assert (jobrunner.home / "flows.sqlite").stat().st_size > 0

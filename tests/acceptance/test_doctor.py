@@ -1,0 +1,252 @@
+"""`jobrunner doctor` on real servers: what is wrong is told, with what to do about it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.support.command_line import CommandLine, Done
+from tests.support.servers import MariaDbServer, PostgresServer, RedisServer
+
+BROKEN_PLUGIN = """
+from jobrunner import job
+
+def helper():
+    raise RuntimeError("the licence server does not answer")
+
+helper()
+"""
+UNRUNNABLE_PLUGIN = """
+from taskflow.patterns import linear_flow
+from jobrunner import job
+
+@job(capabilities=["has_a_crystal_ball"])
+def forecast():
+    return linear_flow.Flow("forecast")
+"""
+
+
+def errors(done: Done) -> list[dict[str, Any]]:
+    return [finding for finding in done.json["findings"] if finding["health"] == "error"]
+
+
+def test_all_is_well_on_a_machine_where_nothing_was_done_yet(jobrunner: CommandLine) -> None:
+    done = jobrunner("doctor")
+    assert done.code == 0, done.out
+    assert "No configuration: everything has its default." in done.out
+    assert "backup_directory" in done.out
+    assert "made at its first use" in done.out
+    assert not list(jobrunner.home.rglob("*.sqlite*"))
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgres"])
+def test_all_is_well_on_upgraded_servers(
+    jobrunner: CommandLine,
+    request: pytest.FixtureRequest,
+    kind: str,
+    private_redis: Callable[..., RedisServer],
+) -> None:
+    urls = {
+        "JOBRUNNER_BOARD__URL": private_redis(appendonly=True).url,
+        "JOBRUNNER_PERSISTENCE__URL": request.getfixturevalue(f"{kind}_url"),
+    }
+    assert jobrunner("db", "upgrade", **urls).code == 0
+    done = jobrunner("doctor", **urls)
+    assert done.code == 0, done.out
+    assert "Its tables fit this version of jobrunner." in done.out
+    assert "Its settings are fine" in done.out
+    assert "Its clock and this machine's agree." in done.out
+    assert "It can be written to" in done.out
+    assert done.err.strip() == "jobrunner: All is well."
+
+
+def test_redis_that_may_evict_jobs_is_an_error(
+    jobrunner: CommandLine, private_redis: Callable[..., RedisServer]
+) -> None:
+    server = private_redis(maxmemory_policy="allkeys-lru", maxmemory="100mb", appendonly=True)
+    done = jobrunner("doctor", "--board-url", server.url, "--json")
+    assert done.code == 1
+    (found,) = errors(done)
+    assert found["area"] == "board"
+    assert "maxmemory-policy is allkeys-lru" in found["what"]
+    assert "noeviction" in found["hint"]
+
+
+def test_board_that_is_away(jobrunner: CommandLine, free_port: int) -> None:
+    done = jobrunner("doctor", "--board-url", f"redis://:secret@127.0.0.1:{free_port}/0", "--json")
+    assert done.code == 75
+    (found,) = errors(done)
+    assert found["area"] == "board"
+    assert found["hint"]
+    assert str(free_port) in found["what"]
+    assert "secret" not in done.out + done.err
+    assert any(finding["area"] == "machine" for finding in done.json["findings"])
+
+
+@pytest.mark.parametrize("scheme", ["mysql+pymysql", "postgresql+psycopg"])
+def test_store_that_is_away_does_not_hide_the_board(
+    jobrunner: CommandLine, free_port: int, redis_url: str, scheme: str
+) -> None:
+    store = f"{scheme}://me:secret@127.0.0.1:{free_port}/jobs"
+    done = jobrunner("doctor", "--persistence-url", store, "--board-url", redis_url, "--json")
+    assert done.code == 75
+    (found,) = errors(done)
+    assert found["area"] == "store"
+    assert "is not available" in found["what"]
+    assert "persistence.url" in found["hint"]
+    assert "secret" not in done.out + done.err
+    assert any("answers: 0 waiting" in finding["what"] for finding in done.json["findings"])
+
+
+def test_database_that_was_not_upgraded(jobrunner: CommandLine, mariadb_url: str) -> None:
+    done = jobrunner("doctor", "--persistence-url", mariadb_url, "--json")
+    assert done.code == 75
+    (found,) = errors(done)
+    assert "has no tables of jobrunner yet" in found["what"]
+    assert "jobrunner db upgrade" in found["hint"]
+
+
+def test_account_that_the_database_refuses(jobrunner: CommandLine, mariadb_server: MariaDbServer) -> None:
+    mariadb_server.execute("CREATE USER IF NOT EXISTS doctor_test@'%' IDENTIFIED BY 'right'")
+    store = f"mysql+pymysql://doctor_test:wrong@127.0.0.1:{mariadb_server.port}/jobs"
+    done = jobrunner("doctor", "--persistence-url", store, "--json")
+    assert done.code == 75
+    found = errors(done)[0]
+    assert "Access denied" in found["what"]
+    assert "account" in found["hint"]
+    assert "wrong" not in done.out
+
+
+def test_mariadb_that_may_lose_commits(
+    jobrunner: CommandLine, private_mariadb: Callable[..., MariaDbServer]
+) -> None:
+    server = private_mariadb(innodb_flush_log_at_trx_commit=2, max_allowed_packet="1M")
+    store = server.create_database()
+    assert jobrunner("db", "upgrade", "--persistence-url", store).code == 0
+    done = jobrunner("doctor", "--persistence-url", store, "--json")
+    assert done.code == 1
+    (found,) = errors(done)
+    assert "innodb_flush_log_at_trx_commit is 2" in found["what"]
+    warnings = [finding["what"] for finding in done.json["findings"] if finding["health"] == "warning"]
+    assert any("max_allowed_packet is 1048576" in what for what in warnings)
+
+
+def test_postgresql_that_may_lose_commits(
+    jobrunner: CommandLine, private_postgres: Callable[..., PostgresServer]
+) -> None:
+    server = private_postgres(synchronous_commit=False)
+    store = server.create_database()
+    assert jobrunner("db", "upgrade", "--persistence-url", store).code == 0
+    done = jobrunner("doctor", "--persistence-url", store, "--json")
+    assert done.code == 1
+    (found,) = errors(done)
+    assert "synchronous_commit is off" in found["what"]
+
+
+def test_board_of_another_database(jobrunner: CommandLine, redis_url: str) -> None:
+    for name in ("one", "two"):
+        code = jobrunner(
+            "db", "upgrade", "--persistence-url", f"sqlite:///{jobrunner.home}/{name}.sqlite"
+        ).code
+        assert code == 0
+    first = (
+        "doctor",
+        "--board-url",
+        redis_url,
+        "--persistence-url",
+        f"sqlite:///{jobrunner.home}/one.sqlite",
+    )
+    assert jobrunner(*first).code == 0
+    other = (*first[:-1], f"sqlite:///{jobrunner.home}/two.sqlite", "--json")
+    done = jobrunner(*other)
+    assert done.code == 1
+    (found,) = errors(done)
+    assert found["area"] == "board"
+    assert found["hint"]
+
+
+def test_broken_plugin_is_told_with_the_end_of_its_traceback(jobrunner: CommandLine) -> None:
+    jobrunner.write({"flows/finance/invoices/flow.py": BROKEN_PLUGIN})
+    done = jobrunner("doctor")
+    assert done.code == 1
+    assert "the licence server does not answer" in done.out
+    assert "in helper" in done.out
+    assert "flows.finance.invoices" in done.out
+    assert "backup_directory" in done.out
+    assert done.err.strip() == "jobrunner: 1 error."
+
+
+def test_job_type_that_no_node_can_run(jobrunner: CommandLine) -> None:
+    jobrunner.write({"flows/magic/forecast/flow.py": UNRUNNABLE_PLUGIN})
+    done = jobrunner("doctor", "--json")
+    assert done.code == 1
+    (found,) = errors(done)
+    assert "'has_a_crystal_ball'" in found["what"]
+    assert "no node can run forecast" in found["what"]
+
+
+def test_configuration_that_contradicts_itself(jobrunner: CommandLine) -> None:
+    jobrunner.write(
+        {
+            "jobrunner.toml": '[board]\nurl = "sqlite:////a.sqlite"\n[persistence]\nurl = "sqlite:////b.sqlite"\n'
+        }
+    )
+    done = jobrunner("doctor")
+    assert done.code == 1
+    assert "contradict each other" in done.out
+    assert "Mend the configuration first." in done.out
+
+
+def test_quiet_prints_what_is_wrong_only(jobrunner: CommandLine) -> None:
+    done = jobrunner("doctor", "--quiet", JOBRUNNER_BORD__URL="redis://host")
+    assert done.code == 0
+    assert "JOBRUNNER_BORD__URL has no effect" in done.out
+    assert "Python" not in done.out
+
+
+@pytest.fixture
+def start_conductor(jobrunner: CommandLine) -> Iterator[Callable[[str], None]]:
+    """Starts conductors by name; returns when each has said that it runs."""
+    with ExitStack() as stack:
+
+        def start(name: str) -> None:
+            log = jobrunner.home / f"{len(list(jobrunner.home.glob('*.log')))}.log"
+            with log.open("w") as out:
+                process = subprocess.Popen(
+                    jobrunner.command("run", "--name", name, "--processes", "1"),
+                    cwd=jobrunner.home,
+                    env=jobrunner.environment(),
+                    stdout=out,
+                    stderr=out,
+                )
+            stack.callback(process.wait, 30)
+            stack.callback(process.terminate)
+            deadline = time.monotonic() + 30
+            while f"conductor {name}:" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+
+        yield start
+
+
+def test_conductors_are_told_and_two_of_one_name_are_a_warning(
+    jobrunner: CommandLine, start_conductor: Callable[[str], None]
+) -> None:
+    assert jobrunner("db", "upgrade").code == 0
+    start_conductor("alpha")
+    done = jobrunner("doctor")
+    assert done.code == 0
+    assert "Living conductors: alpha." in done.out
+    assert "Two conductors" not in done.out
+    start_conductor("alpha")
+    done = jobrunner("doctor", "--json")
+    assert done.code == 0
+    (warning,) = (finding for finding in done.json["findings"] if "Two conductors" in finding["what"])
+    assert "under the name alpha" in warning["what"]
+    assert "--name" in warning["hint"]

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from jobrunner.cli import main, options
+from jobrunner.errors import JobNotFound, JobrunnerError, StoreUnavailable
+
+HEAVY = ("sqlalchemy", "pydantic", "rich", "taskflow", "redis", "alembic", "stevedore", "psutil", "shtab")
+
+
+def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (action,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    nested = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    return [leaf for action in nested for child in action.choices.values() for leaf in leaves(child)] or [
+        parser
+    ]
+
+
+def act(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
+    """Let ``jobrunner nodes`` do something else."""
+    real = main.command_module
+
+    def module(name: str) -> object:
+        return SimpleNamespace(add_parser=real(name).add_parser, run=run) if name == "nodes" else real(name)
+
+    monkeypatch.setattr(main, "command_module", module)
+
+
+def raising(error: BaseException) -> object:
+    def run(args: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+def test_every_command_has_a_parser_help_and_the_common_options() -> None:
+    parser = main.build_parser()
+    assert list(commands(parser)) == [name for name, _, _ in main.COMMANDS]
+    for leaf in leaves(parser):
+        known = leaf._option_string_actions
+        assert {"--config", "--board-url", "--persistence-url", "-v", "--verbose", "--help"} <= set(known), (
+            leaf.prog
+        )
+        assert leaf.description, leaf.prog
+        assert leaf.format_help()
+
+
+def test_the_parsers_need_the_standard_library_only() -> None:
+    program = (
+        "import sys\n"
+        f"for name in {HEAVY}: sys.modules[name] = None\n"
+        "from jobrunner.cli.main import build_parser\n"
+        "build_parser().format_help()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_common_options_stand_before_or_after_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[argparse.Namespace] = []
+    act(monkeypatch, lambda args: seen.append(args) or 0)
+    main.entry(["--config", "a", "nodes"])
+    main.entry(["nodes", "--config", "b", "--board-url", "c"])
+    main.entry(["nodes"])
+    assert [(args.config, args.board_url) for args in seen] == [("a", None), ("b", "c"), (None, None)]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (JobNotFound("There is no job.", hint="Look."), 3, "jobrunner: There is no job.\n  Look.\n"),
+        (StoreUnavailable("Away."), 75, "jobrunner: Away.\n"),
+        (JobrunnerError("a\x1b[2Jb"), 1, "jobrunner: a\\x1b[2Jb\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (
+            ValueError("oh"),
+            1,
+            "jobrunner: an internal error: ValueError: oh\n  (run with -v for the traceback)\n",
+        ),
+        (SystemExit(7), 7, ""),
+    ],
+)
+def test_errors_become_messages_and_exit_codes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    act(monkeypatch, raising(error))
+    assert main.entry(["nodes"]) == code
+    assert capsys.readouterr() == ("", message)
+
+
+def test_verbose_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    act(monkeypatch, raising(ValueError("oh")))
+    assert main.entry(["nodes", "-v"]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "(run with -v" not in err
+
+
+def test_without_a_command_help_is_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.entry([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "usage: jobrunner" in err
+
+
+def test_an_unknown_option_is_told_by_the_command_that_it_was_given_to(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main.entry(["nodes", "--jsn"]) == 2
+    assert "jobrunner nodes: there is no option --jsn; did you mean --json?" in capsys.readouterr().err
+    assert main.entry(["db", "upgrade", "--jsn"]) == 2
+    assert "jobrunner db upgrade: there is no option --jsn; did you mean --json?" in capsys.readouterr().err
+    assert main.entry(["noodes"]) == 2
+    assert "there is no command 'noodes'; did you mean nodes?" in capsys.readouterr().err
+
+
+def test_the_namespace_has_all_common_options_when_none_is_given() -> None:
+    parser = options.Parser()
+    options.add_common(parser)
+    dests = {action.dest for action in parser._actions} - {"help"}
+    assert dests == set(vars(options.empty_namespace()))
