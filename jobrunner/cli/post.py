@@ -28,6 +28,13 @@ is safe in the database, whether or not a conductor runs.
 """
 
 
+class _TypeAndRest(argparse.Action):
+    """Takes the type and all that follows it, a ``--`` as well: that one is the job type's."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+        namespace.type, *namespace.rest = values
+
+
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "post",
@@ -39,8 +46,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "-h", "--help", action=_HelpWithTypes, help="show this help, with the job types, and exit"
     )
-    parser.add_argument("type", metavar="TYPE", help="the job type; `jobrunner types` lists them")
-    parser.add_argument("rest", metavar="...", nargs=argparse.REMAINDER, help="the options of the job type")
+    parser.add_argument(
+        "type",
+        metavar="TYPE",
+        nargs=argparse.PARSER,
+        action=_TypeAndRest,
+        help="the job type (`jobrunner types` lists them), and its options",
+    )
     add_post_options(parser)
     return parser
 

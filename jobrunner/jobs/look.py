@@ -23,10 +23,10 @@ __all__ = [
     "atoms",
     "counts",
     "find",
-    "follow_output",
     "history",
     "nodes_known",
     "page",
+    "read_output",
     "wait",
 ]
 
@@ -83,7 +83,10 @@ def wait(
     pause = WAIT_FIRST_S
     while True:
         missing = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in ended]
-        finished = [job_id for job_id, state in context.store.states(missing).items() if state.is_terminal]
+        states = context.store.states(missing)
+        for job_id in set(missing) - set(states):
+            context.store.get(job_id)  # says what is wrong with it: no such job, or a row that cannot be read
+        finished = [job_id for job_id, state in states.items() if state.is_terminal]
         for job_id in finished:
             ended[job_id] = context.store.get(job_id)
             if on_end is not None:
@@ -102,23 +105,3 @@ def read_output(
 ) -> Iterator[OutputChunk]:
     """What the job's tasks printed and logged so far, in order."""
     return output.read_output(context.database, job.id, after=after, attempt=attempt)
-
-
-def follow_output(
-    context: JobContext, job: Job, *, attempt: int | None = None, poll: float = 0.2
-) -> Iterator[OutputChunk]:
-    """The same, and on until the job has ended.
-
-    :param poll: seconds between looks for more
-    """
-    after = 0
-    while True:
-        ended = context.store.get(
-            job.id
-        ).state.is_terminal  # looked at first: what came before it is then complete
-        for chunk in read_output(context, job, after=after, attempt=attempt):
-            after = chunk.seq
-            yield chunk
-        if ended:
-            return
-        time.sleep(poll)

@@ -23,18 +23,22 @@ DEPTH_LIMIT = 100
 
 
 def encode(value: Any, *, what: str = "The value", limit: int = RESULT_LIMIT_BYTES) -> str:
-    """``value`` as JSON text; raises NotStorable, naming the place, if it is not JSON, too deep or too large."""
+    """``value`` as JSON text; raises NotStorable, naming the place, if it is not JSON, too deep or too large.
+
+    The text is ASCII: on MariaDB TaskFlow's columns cannot hold every character. ``limit`` is in bytes of that.
+    """
     try:
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        size = len(text.encode("utf-8"))
-    except (TypeError, ValueError, RecursionError, UnicodeEncodeError) as error:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        if "\\ud" in text:  # a surrogate: half of a character is no text, and PostgreSQL refuses it
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
         raise NotStorable(
             f"{what} cannot be stored as JSON: {_find_fault(value) or error}.",
             hint="Return strings, numbers, booleans, None, and lists and dictionaries of those.",
         ) from error
-    if size > limit:
+    if len(text) > limit:
         raise NotStorable(
-            f"{what} is too large to be stored: {size:,} bytes, and at most {limit:,} are allowed.",
+            f"{what} is too large to be stored: {len(text):,} bytes, and at most {limit:,} are allowed.",
             hint="Keep large data in a file or an object store, and return where it is.",
         )
     return text

@@ -62,7 +62,7 @@ def make_engine(url: URL, dialect: str, *, pool_size: int, answer_timeout: float
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"The driver for {url.drivername} is not installed: {error.name}.",
-            hint="Install the extra that has it, for PostgreSQL: pip install 'jobrunner[postgresql]'.",
+            hint="Install it. For PostgreSQL: bin/make_venv postgresql, or pip install 'psycopg[binary]'.",
         ) from error
     if answer_timeout is not None:
         event.listen(engine, "connect", _mysql_session if dialect == "mysql" else _postgres_session)

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from jobrunner.errors import NotStorable
 from jobrunner.model import TERMINAL_STATES, JobError, JobState, Json
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
-from jobrunner.persistence.job_rows import event_row
+from jobrunner.persistence.job_rows import dump, event_row
 from jobrunner.persistence.tables import events, jobs
 
 PART_LIMIT_BYTES = 4096
@@ -137,12 +137,10 @@ def brief_result(result: Json) -> str | None:
     if result is None:
         return None
     try:
-        text = encode(result, what="The job's result")
+        encode(result, what="The job's result", limit=BRIEF_LIMIT_BYTES)
     except NotStorable:
-        text = None
-    if text is not None and len(text.encode()) <= BRIEF_LIMIT_BYTES:
-        return text
-    return encode(_brief_parts(result) if isinstance(result, dict) else _brief_part(result))
+        result = _brief_parts(result) if isinstance(result, dict) else _brief_part(result)
+    return dump(result)
 
 
 def _brief_parts(result: Mapping[Any, Json]) -> dict[str, Json]:
@@ -150,7 +148,7 @@ def _brief_parts(result: Mapping[Any, Json]) -> dict[str, Json]:
     room = BRIEF_LIMIT_BYTES
     for key, value in result.items():
         part = _brief_part(value)
-        room -= len(encode({clean(str(key)): part}).encode())
+        room -= len(encode({clean(str(key)): part}))
         if room < 0:
             return kept | {"...": f"({len(result) - len(kept):,} more: see the atoms' results)"}
         kept[clip(clean(str(key)), PART_LIMIT_BYTES)] = part
@@ -159,7 +157,7 @@ def _brief_parts(result: Mapping[Any, Json]) -> dict[str, Json]:
 
 def _brief_part(value: Json) -> Json:
     try:
-        size = len(encode(value).encode())
+        size = len(encode(value))
     except NotStorable as error:
         return f"({error.message})"
     return value if size <= PART_LIMIT_BYTES else f"({size:,} bytes: see the atom's result)"
@@ -172,4 +170,4 @@ def encode_error(error: JobError) -> str:
     for key, limit in limits.items():
         if data[key] is not None:
             data[key] = clip(clean(str(data[key])), limit)
-    return encode(data, what="The error")
+    return dump(data)

@@ -46,6 +46,14 @@ class Line:
     at: float
 
 
+def lives(pid: int) -> bool:
+    """Whether a process is there and has not ended; its parent may not have asked how yet."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Conductor:
     """One conductor in a process of its own."""
 
@@ -77,8 +85,7 @@ class Conductor:
     def workers(self) -> list[psutil.Process]:
         """Its worker processes that live."""
         try:
-            children = psutil.Process(self.process.pid).children()
-            return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+            return [child for child in psutil.Process(self.process.pid).children() if lives(child.pid)]
         except psutil.NoSuchProcess:
             return []
 

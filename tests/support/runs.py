@@ -16,7 +16,6 @@ from jobrunner.conductor.run import Outcome, RunParts, run_job
 from jobrunner.model import AtomRecord, CancelMode, Job, JobState, Posting
 from jobrunner.persistence import flows, ownership
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.journal.backend import JournalBackend
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import Store
@@ -42,11 +41,9 @@ class Runs:
         """Start the journal, as a new worker would."""
         self.writer = Writer(self.database, patience=20.0)
         self.writer.start()
-        self.backend = JournalBackend(writer=self.writer, eager=False)
 
     def close(self) -> None:
         self.writer.stop()
-        self.backend.close()
         self.database.close()
 
     def post(
@@ -92,7 +89,7 @@ class Runs:
 
     def run_owned(self, job: Job, stop: StopSignal, *, fresh: bool) -> Outcome:
         parts = RunParts(
-            backend=self.backend,
+            writer=self.writer,
             registry=lambda: self.registry,
             owner=job.owner or "",
             node="node",

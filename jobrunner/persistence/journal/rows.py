@@ -43,7 +43,7 @@ def encode_failure(failure: ft.Failure | None, limit: int = FAILURE_LIMIT_BYTES)
     if failure is None:
         return None
     part = FAILURE_PART_BYTES
-    while len(text := _dump(_failure_dict(failure, part))) > limit // 4 and len(text.encode()) > limit:
+    while len(text := json.dumps(_failure_dict(failure, part), separators=(",", ":"))) > limit:
         part //= 2
     return text
 
@@ -72,10 +72,6 @@ def _looks(value: Any) -> str:
         return repr(value)
     except Exception:  # noqa: BLE001 (it is the task's code that runs here)
         return f"a {type(value).__name__}"
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def encode_history(detail: models.RetryDetail, limit: int = RESULT_LIMIT_BYTES) -> str:
@@ -158,11 +154,7 @@ def flow_row(detail: models.FlowDetail, book_id: str) -> dict[str, Any]:
 
 def atom_row(detail: models.AtomDetail, flow_id: str, limit: int = RESULT_LIMIT_BYTES) -> dict[str, Any]:
     """The whole row of an atom detail; raises NotStorable if a part of it cannot be stored."""
-    if len(detail.name) > NAME_LENGTH:
-        raise NotStorable(
-            f"The name of the atom {detail.name[:60]!r}... is too long: at most {NAME_LENGTH} characters are kept.",
-            hint="Give the task a shorter name.",
-        )
+    _check_name(detail.name)
     row = {
         "uuid": detail.uuid,
         "parent_uuid": flow_id,
@@ -171,6 +163,15 @@ def atom_row(detail: models.AtomDetail, flow_id: str, limit: int = RESULT_LIMIT_
         "version": _version(detail.version),
     }
     return row | {column: encode_column(detail, column, limit) for column in ATOM_COLUMNS}
+
+
+def _check_name(name: str) -> None:
+    if len(name) > NAME_LENGTH or max(name, default="") > "\uffff" or "\0" in name:
+        raise NotStorable(
+            f"The name of the atom {name[:60]!r} cannot be stored: it is too long, or has characters that TaskFlow's "
+            "tables cannot hold.",
+            hint=f"Give the task a name of at most {NAME_LENGTH} plain characters.",
+        )
 
 
 NAME_LENGTH = 255

@@ -77,7 +77,20 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> list[str | None]:
 def test_there_are_command_lines() -> None:
     assert len(CALLS) > 40
     used = {arguments[0] for _, arguments in CALLS if arguments and not arguments[0].startswith("-")}
-    assert used >= {"run", "post", "show", "list", "status", "logs", "retry", "nodes", "doctor", "db", "new", "demo"}
+    assert used >= {
+        "run",
+        "post",
+        "show",
+        "list",
+        "status",
+        "logs",
+        "retry",
+        "nodes",
+        "doctor",
+        "db",
+        "new",
+        "demo",
+    }
 
 
 @pytest.mark.parametrize("number", range(len(CALLS)), ids=lambda number: CALLS[number][0])

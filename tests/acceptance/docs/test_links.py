@@ -14,6 +14,11 @@ ISSUE_NUMBER = re.compile(r"(?<![\w&/#`'\"])#\d+\b|\bissues?\s+#?\d+\b", re.IGNO
 KNOWN_ROOTS = frozenset(("bin", "etc", "mnt", "opt", "proc", "run", "srv", "tmp", "usr", "var"))
 
 
+def is_ours(path: Path) -> bool:
+    """Whether it belongs to the project, not to a virtual environment or a cache in its tree."""
+    return not any(part.startswith((".venv", "__pycache__", ".pytest")) for part in path.parts)
+
+
 def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -59,13 +64,12 @@ def test_code_refers_to_no_issues_by_number() -> None:
         path
         for top in ("jobrunner", "flows", "bin", "tests", "bench", ".ci")
         for path in (ROOT / top).rglob("*")
-        if path.is_file() and path.suffix in ("", ".py", ".lua", ".txt", ".sh", ".mako")
+        if path.suffix in ("", ".py", ".lua", ".txt", ".sh", ".mako") and path.is_file() and is_ours(path)
     ]
     assert len(sources) > 100
     found = [
         f"{relative(path)}: {match}"
         for path in sources
-        if "__pycache__" not in path.parts
         for match in re.findall(r"\bissues?\s+#?\d+\b", path.read_text(encoding="utf-8"), re.IGNORECASE)
     ]
     assert found == []

@@ -59,7 +59,10 @@ def test_all_commands_are_listed_in_their_order() -> None:
 def test_every_option_of_a_command_is_explained_and_no_other(command: str) -> None:
     section = sections(page("reference/commands.md"), 2)[command]
     explained = {
-        option for table in tables(section) for row in table for option in OPTION.findall(row[0].split("=")[0])
+        option
+        for table in tables(section)
+        for row in table
+        for option in OPTION.findall(row[0].split("=")[0])
     }
     assert explained == options_of(parsers(build_parser())[command])
 

@@ -158,6 +158,20 @@ def talk(word: str, lines: int = 10, gate: str = "") -> Any:
     return linear_flow.Flow("talk").add(Talk("first", word, lines, ""), Talk("second", word, lines, gate))
 
 
+class OddWords(Task):  # type: ignore[misc]
+    def execute(self) -> None:
+        print("é 漢 \U0001f600")
+        print("nul \0 end")
+        print("lone \ud800 surrogate")
+        print("x" * 300_000)
+
+
+@job
+def odd_words() -> Any:
+    """Prints what databases dislike."""
+    return linear_flow.Flow("odd_words").add(OddWords("say"))
+
+
 class Flood(Task):  # type: ignore[misc]
     def execute(self, lines: int, width: int) -> float:
         began = time.monotonic()

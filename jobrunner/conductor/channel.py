@@ -1,0 +1,79 @@
+"""The line between the supervisor and a worker: JSON, one message a line, over a pair of sockets.
+
+Worker to supervisor: ``ready`` (job types, once and after a reload), ``pulse`` (still alive; running jobs),
+``claimed``, ``done``, ``isolate`` (a job that should run in a process of its own).
+Supervisor to worker: ``setup`` (first), ``kept`` (ids, and until when by boottime), ``lost``, ``cancel``, ``stop``,
+``reload``. When either end is gone the other reads the end of the stream.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+Message = dict[str, Any]
+READ_BYTES = 65536
+
+
+class Channel:
+    """One end of the line. Sending is safe from several threads; one thread reads.
+
+    :param patience: seconds for which sending may block; after that the line counts as broken. For the supervisor, whom
+        a worker that does not read must not hold up.
+    """
+
+    def __init__(self, end: socket.socket, *, patience: float | None = None) -> None:
+        self._socket = end
+        self._lock = threading.Lock()
+        self._rest = b""
+        self._received: deque[Message] = deque()
+        self.broken = False
+        if patience is not None:
+            seconds = int(patience)
+            limit = struct.pack("ll", seconds, int((patience - seconds) * 1e6))
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, kind: str, **content: Any) -> bool:
+        """Send a message; False if nobody is there to read it."""
+        data = json.dumps({"kind": kind, **content}, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            if self.broken:
+                return False
+            try:
+                self._socket.sendall(data)
+            except OSError:  # the other end is gone, or stopped reading: what it got may end within a message
+                self.broken = True
+                return False
+        return True
+
+    def receive(self) -> list[Message] | None:
+        """Block for data; the messages that are complete by now, or None at the end of the stream."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except ConnectionError:
+            data = b""
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines if line]
+
+    def messages(self) -> Iterator[Message]:
+        """All messages until the end of the stream; whoever leaves off leaves the rest to the next who asks."""
+        while True:
+            while self._received:
+                yield self._received.popleft()
+            received = self.receive()
+            if received is None:
+                return
+            self._received.extend(received)
+
+    def close(self) -> None:
+        self._socket.close()

@@ -1,0 +1,87 @@
+"""What a worker still has to tell the board: which of its jobs are done with, and which go back.
+
+Told by the thread that claims, between two claims, so that a job that goes back cannot be claimed again here before the
+rest of its end is over. As long as the board is away nothing is claimed, so what gathers here is never more than the
+worker's slots.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jobrunner.boards.board import Board
+from jobrunner.conductor.channel import Channel
+from jobrunner.model import Job
+from jobrunner.persistence.store import board_entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    """A job that goes back to the board."""
+
+    job_id: str
+    delay: float
+    job: Job | None
+
+
+class EndedJobs:
+    """Ends that the board has not heard of yet. Safe for several threads.
+
+    The supervisor is told first: a lease that is given up must not be kept, nor be said to be lost.
+    """
+
+    def __init__(self, owner: str, channel: Channel) -> None:
+        self._owner = owner
+        self._channel = channel
+        self._finished: list[str] = []
+        self._returned: list[_Returned] = []
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._finished) + len(self._returned)
+
+    def finished(self, job_ids: Iterable[str]) -> None:
+        """These jobs are done with, or were before."""
+        with self._lock:
+            self._finished += job_ids
+
+    def goes_back(self, job_ids: Iterable[str], *, delay: float) -> None:
+        """These claimed jobs are to be offered again after ``delay`` seconds."""
+        with self._lock:
+            self._returned += [_Returned(job_id, delay, None) for job_id in job_ids]
+
+    def job_goes_back(self, job: Job, *, delay: float) -> None:
+        """The same for a job that was begun: if the board lost it, it is posted again."""
+        with self._lock:
+            self._returned.append(_Returned(job.id, delay, job))
+
+    def tell(self, board: Board) -> None:
+        """Tell the board; raises BoardUnavailable, and then nothing is forgotten."""
+        with self._lock:
+            finished, returned = list(self._finished), list(self._returned)
+        if not finished and not returned:
+            return
+        self._channel.send("done", ids=finished + [end.job_id for end in returned])
+        if finished:
+            board.consume(self._owner, finished)
+            with self._lock:
+                del self._finished[: len(finished)]
+        if returned:
+            self._return(board, returned)
+            with self._lock:
+                del self._returned[: len(returned)]
+
+    def _return(self, board: Board, returned: list[_Returned]) -> None:
+        by_delay: dict[float, list[_Returned]] = defaultdict(list)
+        for end in returned:
+            by_delay[end.delay].append(end)
+        for delay, ends in by_delay.items():
+            released = board.release(self._owner, [end.job_id for end in ends], delay=delay)
+            jobs = [end.job for end in ends if end.job is not None]
+            if released < len(ends) and jobs:
+                board.post(
+                    [board_entry(job) for job in jobs]
+                )  # those that stand there already stay as they are

@@ -1,0 +1,177 @@
+"""The lease keeper: a thread of the supervisor that keeps the leases of all workers, in one round trip.
+
+It knows from the workers which claims there are. What it learns it passes on: until when leases are kept, which are
+lost, and which jobs somebody wants cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from jobrunner.boards.board import Board
+from jobrunner.conductor.clock import boottime
+from jobrunner.conductor.outage import Outage
+from jobrunner.errors import BoardUnavailable, StoreUnavailable
+from jobrunner.model import CancelMode, Job, JobState
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.ownership import cancel_requests
+from jobrunner.persistence.store import Store, board_entry
+
+log = logging.getLogger(__name__)
+
+KEEPS_A_LEASE = 4
+"""A lease is kept so many times before it would run out: three may fail."""
+CANCEL_LOOK_S = 0.4
+
+
+class Claims:
+    """Which worker holds which claims, as the workers say. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._by_owner: dict[str, set[str]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, owner: str, job_ids: list[str]) -> None:
+        with self._lock:
+            self._by_owner.setdefault(owner, set()).update(job_ids)
+
+    def remove(self, owner: str, job_ids: list[str]) -> None:
+        with self._lock:
+            self._by_owner.get(owner, set()).difference_update(job_ids)
+
+    def drop(self, owner: str) -> None:
+        with self._lock:
+            self._by_owner.pop(owner, None)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """``(job id, owner)`` of every claim."""
+        with self._lock:
+            return [(job_id, owner) for owner, ids in self._by_owner.items() for job_id in ids]
+
+    def owners(self) -> list[str]:
+        """The owners that hold anything."""
+        with self._lock:
+            return [owner for owner, ids in self._by_owner.items() if ids]
+
+
+class LeaseKeeper:
+    """Keeps leases until it is stopped.
+
+    :param tell: sends a message to the worker of an owner: ``tell(owner, kind, **content)``
+    """
+
+    def __init__(
+        self,
+        board: Callable[[], Board | None],
+        database: Database,
+        claims: Claims,
+        *,
+        lease: float,
+        tell: Callable[..., None],
+    ) -> None:
+        self._board = board
+        self._store = Store(database)
+        self._claims = claims
+        self._lease = lease
+        self._tell = tell
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(
+                target=self._every, args=(lease / KEEPS_A_LEASE, "keeping leases", self.keep), daemon=True
+            ),
+            threading.Thread(
+                target=self._every,
+                args=(CANCEL_LOOK_S, "looking for cancelled jobs", self.look_for_cancels),
+                daemon=True,
+            ),
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Keep no more. Stopping twice is fine."""
+        self._stopping.set()
+
+    def _every(self, seconds: float, doing: str, work: Callable[[], None]) -> None:
+        outage = Outage(log, doing)
+        while not self._stopping.wait(seconds):
+            try:
+                work()
+                outage.is_over()
+            except (BoardUnavailable, StoreUnavailable) as error:
+                outage.goes_on(error)
+            except Exception:
+                log.exception("%s failed; it is tried again", doing)
+
+    def keep(self) -> None:
+        """Keep every lease once, and tell the workers."""
+        claims = self._claims.pairs()
+        board = self._board()
+        if not claims or board is None:
+            return
+        began = boottime()
+        gone = board.keep(claims, lease=self._lease)
+        lost = {(job_id, owner) for job_id, owner in claims if job_id in gone}
+        self._tell_kept([claim for claim in claims if claim not in lost], began + self._lease)
+        lost &= set(self._claims.pairs())  # what ended while the board was asked is no loss
+        if lost:
+            self._regain(board, lost)
+
+    def _regain(self, board: Board, lost: set[tuple[str, str]]) -> None:
+        """A board that lost its data is told again what runs here; what somebody else has by now is lost indeed."""
+        began = boottime()
+        ours = self._still_ours(lost)
+        board.post([board_entry(job) for job in ours])
+        for owner in {job.owner or "" for job in ours}:
+            board.claim_these(owner, [job.id for job in ours if job.owner == owner], lease=self._lease)
+        # Asked, not taken from the answers: the worker itself may have claimed its own job in between.
+        regained = lost & set(board.owners([job.id for job in ours]).items())
+        if regained:
+            log.warning(
+                "the board had lost the claims of %d running jobs; they are claimed again", len(regained)
+            )
+        self._tell_kept(regained, began + self._lease)
+        self._tell_lost(lost - regained)
+
+    def _still_ours(self, claims: set[tuple[str, str]]) -> list[Job]:
+        """The jobs of these claims that the store says are run by those owners; none if it cannot be asked."""
+        try:
+            found = self._store.get_many([job_id for job_id, _ in claims])
+        except StoreUnavailable:
+            return []
+        return [
+            job
+            for job in found.values()
+            if job.state is JobState.RUNNING and (job.id, job.owner or "") in claims
+        ]
+
+    def _tell_kept(self, claims: Iterable[tuple[str, str]], until: float) -> None:
+        for owner, ids in _by_owner(claims).items():
+            self._tell(owner, "kept", ids=ids, until=until)
+
+    def _tell_lost(self, claims: Iterable[tuple[str, str]]) -> None:
+        for owner, ids in _by_owner(claims).items():
+            log.error("the leases of these jobs were lost: %s", ", ".join(ids))
+            self._tell(owner, "lost", ids=ids)
+            self._claims.remove(owner, ids)
+
+    def look_for_cancels(self) -> None:
+        """Pass on what people want cancelled."""
+        owners = self._claims.owners()
+        if not owners:
+            return
+        wanted: dict[str, CancelMode] = cancel_requests(self._store.database, owners)
+        for job_id, owner in self._claims.pairs():
+            if job_id in wanted:
+                self._tell(owner, "cancel", id=job_id, mode=wanted[job_id].value)
+
+
+def _by_owner(claims: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for job_id, owner in claims:
+        found.setdefault(owner, []).append(job_id)
+    return found

@@ -1,0 +1,30 @@
+"""What a conductor says of its node."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import psutil
+
+
+def node_report(
+    *, processes: int, slots: int, running: int, ended: int, types: list[str], version: str
+) -> dict[str, Any]:
+    """The node's report: load, memory in bytes, and what the conductor does."""
+    memory = psutil.virtual_memory()
+    return {
+        "processes": processes,
+        "slots": slots,
+        "running": running,
+        "ended": ended,
+        "types": types,
+        "load": list(os.getloadavg()),
+        "cpus": os.cpu_count(),
+        "memory_total": memory.total,
+        "memory_available": memory.available,
+        "python": platform.python_version(),
+        "version": version,
+        "host": platform.node(),
+    }

@@ -1,0 +1,122 @@
+"""How a flow's end becomes its job's: the words for people, and what the job provided."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from taskflow import exceptions as taskflow_errors
+from taskflow import states
+from taskflow.persistence import models
+from taskflow.storage import Storage
+from taskflow.types import failure as ft
+
+from jobrunner.conductor.engine import JobEngine
+from jobrunner.errors import JobrunnerError
+from jobrunner.model import CancelMode, Job, JobError, JobState, Json
+from jobrunner.persistence.flows import META_KEY
+from jobrunner.persistence.ownership import Settlement
+from jobrunner.stopping import StopReason
+
+log = logging.getLogger(__name__)
+
+META_UNDO = "undo"
+"""Key in the flow's meta data (under META_KEY): at whose word ("cancel", "timeout") everything is undone."""
+
+
+def undone_for(detail: models.FlowDetail) -> StopReason | None:
+    """At whose word this flow undoes itself, if not by its own failure; remembered over owners."""
+    reason = (detail.meta.get(META_KEY) or {}).get(META_UNDO)
+    return reason if reason in ("cancel", "timeout") else None
+
+
+def settlement_of_ended(job: Job, detail: models.FlowDetail) -> Settlement | None:
+    """How a flow that is recorded as ended leaves its job; it is never run again. None if it has not ended."""
+    if detail.state == states.SUCCESS:
+        outputs = {atom.name: atom.results for atom in detail if atom.name != Storage.injector_name}
+        return Settlement(state=JobState.SUCCEEDED, result=outputs)
+    if detail.state not in (states.REVERTED, states.FAILURE):
+        return None
+    found = next(((atom.name, atom.failure) for atom in detail if atom.failure is not None), None)
+    if detail.state == states.REVERTED:
+        return reverted(job, undone_for(detail), _from_failure(*found) if found else None)
+    return failed(_from_failure(*found) if found else None)
+
+
+def succeeded(job: Job, engine: JobEngine, detail: models.FlowDetail) -> Settlement:
+    """The flow succeeded; what its atoms provided, by name, without what went in, is the job's result."""
+    went_in = next((atom.results for atom in detail if atom.name == Storage.injector_name), None) or {}
+    try:
+        found = engine.storage.fetch_all()
+    except Exception:
+        log.exception("job %s: its result cannot be gathered; its atoms have theirs", job.id)
+        found = {}
+    result: Json = {name: value for name, value in found.items() if name not in went_in}
+    return Settlement(state=JobState.SUCCEEDED, result=result or None)
+
+
+def failed(error: JobError | None) -> Settlement:
+    """The flow failed, and not everything could be undone."""
+    return Settlement(
+        state=JobState.FAILED, error=error or JobError(kind="Failure", message="The flow failed.")
+    )
+
+
+def reverted(job: Job, asked: StopReason | None, error: JobError | None) -> Settlement:
+    """The flow undid all it did: at somebody's word, or since an atom failed."""
+    if asked == "timeout":
+        limit = "the time it was given" if job.timeout is None else f"its {job.timeout:g} s"
+        message = f"It took longer than {limit}; what was done was undone."
+        return Settlement(state=JobState.TIMED_OUT, error=JobError(kind="TimedOut", message=message))
+    if asked == "cancel":
+        return Settlement(state=JobState.CANCELLED, error=_cancelled("Cancelled; what was done was undone."))
+    return Settlement(
+        state=JobState.REVERTED, error=error or JobError(kind="Reverted", message="It was reverted.")
+    )
+
+
+def stopped(asked: StopReason | None, mode: CancelMode) -> Settlement:
+    """The flow stopped at an atom border."""
+    if asked == "cancel" and mode is CancelMode.KEEP:
+        return Settlement(state=JobState.CANCELLED, error=_cancelled("Cancelled; what was done was kept."))
+    return Settlement(state=JobState.SUSPENDED)
+
+
+def job_error(engine: JobEngine, problem: Exception) -> JobError:
+    """What went wrong first, as the flow recorded it; else what the engine raised."""
+    executing = [_from_failure(name, found) for name, found in engine.storage.get_execute_failures().items()]
+    reverting = [_from_failure(name, found) for name, found in engine.storage.get_revert_failures().items()]
+    if reverting:
+        return _while_undoing(reverting[0], executing[0] if executing else None)
+    if executing:
+        return executing[0]
+    if isinstance(problem, taskflow_errors.WrappedFailure):
+        return _from_failure(None, next(iter(problem)))
+    return JobError(kind=type(problem).__name__, message=in_words(problem), traceback=traceback_of(problem))
+
+
+def in_words(error: BaseException) -> str:
+    """The error as people should read it."""
+    if isinstance(error, JobrunnerError):
+        return error.message
+    return f"{type(error).__name__}: {error}"
+
+
+def traceback_of(error: BaseException) -> str:
+    return "".join(traceback.format_tb(error.__traceback__))
+
+
+def _while_undoing(revert: JobError, first: JobError | None) -> JobError:
+    after = "" if first is None else f" It was undone since {first.atom} had failed: {first.message}"
+    message = f"The revert of {revert.atom} failed: {revert.message}{after}"
+    return JobError(kind=revert.kind, message=message, atom=revert.atom, traceback=revert.traceback)
+
+
+def _from_failure(atom: str | None, found: ft.Failure) -> JobError:
+    names = list(found)
+    kind = names[0].rpartition(".")[2] if names else "Error"
+    return JobError(kind=kind, message=found.exception_str, atom=atom, traceback=found.traceback_str)
+
+
+def _cancelled(message: str) -> JobError:
+    return JobError(kind="Cancelled", message=message)

@@ -1,0 +1,145 @@
+"""The reconciler: makes the board fit the store again, whatever happened to either.
+
+It runs on one node at a time, under a lease. It only ever moves the board towards what SQL says at that moment:
+
+- what is open in SQL and missing on the board is posted (posting what is there already changes nothing). A job that
+  runs, and that the board forgot, is left for one more round: its conductor's lease keeper puts it there itself;
+- what stands on the board and is terminal in SQL, or unknown to it, is withdrawn. A job that a person retries between
+  the look and the withdrawal is posted again by the next round;
+- what no living node can claim gets a note that says so.
+
+It never changes a job's state, so it cannot undo a newer one. A round reads every open job, so after a long one the
+next has to wait: at most a twentieth of the time goes into it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jobrunner.boards.board import Board
+from jobrunner.model import JobState
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.nodes import list_nodes, take_lease
+from jobrunner.persistence.store import Store
+from jobrunner.persistence.unowned import note_waiting, unexplained
+
+log = logging.getLogger(__name__)
+
+LEASE_NAME = "reconciler"
+PAGE = 500
+SHARE = 20
+"""A round is followed by a pause of so many times its length."""
+NODE_ALIVE_MS = 15_000
+"""A node that said nothing for so long counts as gone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reconciled:
+    """What a round did."""
+
+    posted: int = 0
+    withdrawn: int = 0
+    noted: int = 0
+
+
+class Reconciler:
+    """Compares store and board, a page at a time.
+
+    :param holder: the identity of the conductor that runs it
+    :param lease: seconds for which the leadership lasts without being renewed
+    """
+
+    def __init__(self, database: Database, board: Board, *, holder: str, lease: float) -> None:
+        self._database = database
+        self._store = Store(database)
+        self._board = board
+        self._holder = holder
+        self._lease = lease
+        self._not_before = 0.0
+        self._forgotten: set[str] = set()
+
+    def run_if_leader(self) -> Reconciled | None:
+        """One round, if this conductor is, or becomes, the leader and the last one is long enough ago; else None."""
+        if not take_lease(self._database, LEASE_NAME, self._holder, seconds=self._lease):
+            self._forgotten.clear()
+            return None
+        began = time.monotonic()
+        if began < self._not_before:
+            return None
+        done = Reconciled(
+            posted=self.repost_missing(), withdrawn=self.withdraw_finished(), noted=self.note_unclaimable()
+        )
+        self._not_before = time.monotonic() + SHARE * (time.monotonic() - began)
+        return done
+
+    def repost_missing(self) -> int:
+        """Post open jobs that the board does not know; how many."""
+        posted = 0
+        after: int | None = 0
+        forgotten: set[str] = set()
+        while after is not None:
+            entries, after = self._store.open_entries(after=after, limit=PAGE)
+            known = self._board.known([entry.job_id for entry in entries])
+            missing = [entry for entry in entries if entry.job_id not in known]
+            running = self._running(entry.job_id for entry in missing)
+            forgotten |= running
+            due = [
+                entry for entry in missing if entry.job_id not in running or entry.job_id in self._forgotten
+            ]
+            if due:
+                posted += self._board.post(due)
+        self._forgotten = forgotten
+        if posted:
+            log.warning("%d jobs were missing on the board and were posted again from the database", posted)
+        return posted
+
+    def _running(self, job_ids: Iterable[str]) -> set[str]:
+        found = self._store.states(list(job_ids))
+        return {job_id for job_id, state in found.items() if state is JobState.RUNNING}
+
+    def withdraw_finished(self) -> int:
+        """Take jobs off the board that have ended, or that the store does not know; how many."""
+        withdrawn = 0
+        mark: str | None = None
+        while True:
+            rows, mark = self._board.list(after=mark, limit=PAGE)
+            ids = [row.entry.job_id for row in rows]
+            states = self._store.states(ids)
+            gone = [job_id for job_id in ids if job_id not in states or states[job_id].is_terminal]
+            if gone:
+                withdrawn += self._board.withdraw(gone)
+            if mark is None:
+                break
+        if withdrawn:
+            log.info("%d jobs on the board had ended and were taken off", withdrawn)
+        return withdrawn
+
+    def note_unclaimable(self) -> int:
+        """Say of jobs that no living node can claim what they wait for; how many."""
+        now_ms = time.time_ns() // 1_000_000
+        alive = [
+            node
+            for node in list_nodes(self._database)
+            if node.stopped_ms is None and now_ms - node.seen_ms < NODE_ALIVE_MS
+        ]
+        names = {node.name for node in alive}
+        classes = self._board.classes()
+        noted = 0
+        for name in {cls.node for cls in classes if cls.node is not None and cls.node not in names}:
+            note = f"Waiting for the node {name!r}, on which no conductor runs."
+            noted += self._note(unexplained(self._database, node=name), note)
+        known = [node.report.get("types") for node in alive]
+        if all(known):  # else one of them is just starting, and may know more
+            types = {name for names_of_node in known for name in names_of_node or ()}
+            for type_ in {cls.type for cls in classes if cls.type not in types}:
+                note = f"Waiting for a node that knows the job type {type_!r}; no living node does."
+                noted += self._note(unexplained(self._database, type_=type_), note)
+        return noted
+
+    def _note(self, job_ids: list[str], note: str) -> int:
+        if job_ids:
+            note_waiting(self._database, job_ids, note)
+        return len(job_ids)

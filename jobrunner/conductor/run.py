@@ -1,0 +1,276 @@
+"""A job's life on a conductor, in one place.
+
+    claim -> raise epoch -> load flow -> run, journalled -> settle -> consume -> announce
+
+The worker claims and raises the epoch for several jobs at once (worker.py); from there on each job goes its own way,
+here, in a thread of its own. ``run_job`` ends when SQL has the job's outcome; the worker then takes it off the board.
+
+Costs for a job of one atom, on top of its share of the claim: two shared commits; nothing is read for a job that
+nobody began before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from taskflow import states
+from taskflow.persistence import models
+from taskflow.storage import Storage
+
+from jobrunner.conductor import outcome
+from jobrunner.conductor.capture import JobOutput
+from jobrunner.conductor.engine import JobEngine
+from jobrunner.errors import CorruptRow, InvalidFlow, LeaseLost, StoreUnavailable, UnknownJobType
+from jobrunner.model import JOB_ID, CancelMode, Job, JobError, JobState, Json
+from jobrunner.persistence.flows import META_KEY, META_ORDER
+from jobrunner.persistence.journal.backend import JournalBackend, load_flow
+from jobrunner.persistence.journal.flow import Fence, FlowJournal
+from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.output import kept_bytes
+from jobrunner.persistence.ownership import Settlement
+from jobrunner.plugins.registry import JobType, Registry
+from jobrunner.stopping import StopSignal
+
+log = logging.getLogger(__name__)
+
+RETRY_ELSEWHERE_S = 15.0
+"""A job that cannot run here now is offered again after this time."""
+OUTPUT_MIN_BYTES = 64 * 1024
+"""So much output a job may keep in each epoch, however much it kept before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """What running a job needs."""
+
+    writer: Writer
+    registry: Callable[[], Registry]
+    owner: str
+    node: str
+    output_limit: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What the worker has to tell the board: the job is done with, or goes back, at once or after ``delay`` seconds."""
+
+    finished: bool
+    delay: float = 0.0
+    state: JobState | None = None
+
+
+def run_job(parts: RunParts, job: Job, stop: StopSignal, *, fresh: bool) -> Outcome:
+    """Run a job that this owner has begun, to its end or until it is asked to stop, and settle it in SQL.
+
+    Never raises for the job's sake: whatever it does is its own outcome. If its lease is lost, or SQL stays away for
+    longer than the patience, nothing is settled and the job goes back; whoever owns it next goes on from SQL's record.
+    """
+    try:
+        return _JobRun(parts, job, stop, fresh).run()
+    except LeaseLost:
+        log.warning("job %s: its lease was lost, so another conductor has it; this one stops", job.id)
+        return Outcome(finished=False)
+    except StoreUnavailable as error:
+        log.error(
+            "job %s: %s It goes back to the board, and on from what is recorded.", job.id, error.message
+        )
+        return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
+    except Exception:
+        log.exception("job %s: an internal error; the job goes back to the board", job.id)
+        return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
+
+
+class _JobRun:
+    """One owner's run of one job."""
+
+    def __init__(self, parts: RunParts, job: Job, stop: StopSignal, fresh: bool) -> None:
+        self.parts = parts
+        self.job = job
+        self.stop = stop
+        self.fresh = fresh
+        self.fence = Fence(
+            job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=parts.owner, node=parts.node
+        )
+        self.journal: FlowJournal | None = None
+        # One of its own: a run that lost its lease must find nothing of a later run of the same job in this process.
+        self.backend = JournalBackend(writer=parts.writer, eager=False)
+
+    def run(self) -> Outcome:
+        detail, stored = self._load()
+        journal = FlowJournal(
+            self.parts.writer,
+            detail,
+            book_id=self.job.id,
+            book=self._book_row(),
+            fence=self.fence,
+            stored=stored,
+        )
+        self.journal = journal
+        self.backend.adopt(journal, detail)
+        try:
+            settlement = self._run_flow(journal, detail, stored)
+            journal.settle(settlement)
+        finally:
+            self.backend.forget(journal)
+        delay = RETRY_ELSEWHERE_S if settlement.note else 0.0
+        return Outcome(finished=settlement.state.is_terminal, delay=delay, state=settlement.state)
+
+    # -- load
+
+    def _load(self) -> tuple[models.FlowDetail, bool]:
+        """The flow detail of this attempt: from the store if anybody began it before, else a new one."""
+        if not self.fresh:
+            with self.backend.database.read() as connection:
+                found = load_flow(connection, self.job.flow_id)
+            if found is not None:
+                return found[0], True
+        return models.FlowDetail(self.job.type, self.job.flow_id), False
+
+    def _book_row(self) -> dict[str, Any]:
+        return {"uuid": self.job.id, "name": self.job.type, "meta": "{}"}
+
+    # -- run
+
+    def _run_flow(self, journal: FlowJournal, detail: models.FlowDetail, stored: bool) -> Settlement:
+        ended = outcome.settlement_of_ended(self.job, detail)
+        if ended is not None:  # stock TaskFlow may have finished what another conductor began
+            return ended
+        try:
+            job_type = self.parts.registry().get_type(self.job.type)
+            flow = self._build(job_type)
+        except UnknownJobType as error:
+            return Settlement(
+                state=JobState.WAITING, note=f"Waiting for a node that can run it: {error.message}"
+            )
+        except Exception as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
+            return self._cannot_build(error, stored)
+        output = self._output(journal, stored)
+        engine = JobEngine(
+            flow,
+            detail,
+            self.backend,
+            journal=journal,
+            stop=self.stop,
+            output=output,
+            threads=job_type.max_workers or _DEFAULT_THREADS if job_type.engine == "parallel" else None,
+        )
+        try:
+            self._prepare(engine, detail, job_type)
+        except Exception as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
+            return self._cannot_build(error, stored)
+        return self._drive(engine, detail)
+
+    def _build(self, job_type: JobType) -> Any:
+        if self.job.factory is not None:
+            return job_type.build_classic(self.job.factory)
+        return job_type.build(self.job.parameters)
+
+    def _output(self, journal: FlowJournal, stored: bool) -> JobOutput:
+        limit = self.parts.output_limit
+        if stored:
+            limit = max(OUTPUT_MIN_BYTES, limit - kept_bytes(self.backend.database, self.job.id))
+        output = JobOutput(self.job, limit=limit, note=journal.note_output)
+        journal.attach_output(output.take)
+        return output
+
+    def _prepare(self, engine: JobEngine, detail: models.FlowDetail, job_type: JobType) -> None:
+        """Compile, put the parameters where the flow finds them, and check that every atom gets what it needs."""
+        engine.compile()
+        order = [atom.name for atom in engine.atoms_in_order()]
+        if META_KEY not in detail.meta:
+            engine.storage.update_flow_metadata(
+                {META_KEY: {META_ORDER: order}, **self._factory_meta(job_type)}
+            )
+        _require_same_atoms(detail.meta[META_KEY].get(META_ORDER), order)
+        store = {JOB_ID: self.job.id, **job_type.store(self.job.parameters)}
+        if not any(atom.name == Storage.injector_name for atom in detail):
+            engine.storage.inject(store)
+        engine.prepare()
+        engine.validate()
+
+    def _factory_meta(self, job_type: JobType) -> dict[str, Json]:
+        """TaskFlow's own note of how to make the flow, so that TaskFlow alone can go on with it."""
+        if self.job.factory is not None:
+            reference = dict(self.job.factory)
+            reference["name"] = str(reference["name"]).replace(":", ".")
+            return {"factory": reference}
+        factory = job_type.factory
+        name = f"{getattr(factory, '__module__', '')}.{getattr(factory, '__qualname__', '')}"
+        return {"factory": {"name": name, "args": [], "kwargs": dict(self.job.parameters)}}
+
+    def _cannot_build(self, error: Exception, stored: bool) -> Settlement:
+        """A flow that does not compile ends its job; one that is half done waits for a node with the old code."""
+        message = f"The flow of job type {self.job.type!r} cannot be run: {outcome.in_words(error)}"
+        log.warning("job %s: %s", self.job.id, message)
+        if stored and not isinstance(error, CorruptRow):
+            note = f"Waiting for a node that can go on with it. {message}"
+            return Settlement(state=JobState.SUSPENDED, note=note)
+        return Settlement(
+            state=JobState.FAILED,
+            error=JobError(kind="InvalidFlow", message=message, traceback=outcome.traceback_of(error)),
+        )
+
+    def _drive(self, engine: JobEngine, detail: models.FlowDetail) -> Settlement:
+        """Run the engine, undo what was done if somebody asked for that, and say how it ended."""
+        asked = outcome.undone_for(detail) or ("cancel" if self.job.cancel is not None else None)
+        if asked is not None:
+            self.stop.set(asked)
+        error = None if self.stop.is_set() else self._attempt(engine, engine.run_until_stopped)
+        if self._undo_wanted(engine):
+            self._note_undo(engine, detail)
+            error = self._attempt(engine, engine.undo)
+        if self.journal is not None and self.journal.error is not None:
+            raise self.journal.error
+        return self._settlement(engine, detail, error)
+
+    def _attempt(self, engine: JobEngine, work: Callable[[], None]) -> JobError | None:
+        try:
+            work()
+        except Exception as problem:  # noqa: BLE001 - what a flow raises is its job's failure
+            return outcome.job_error(engine, problem)
+        return None
+
+    def _undo_wanted(self, engine: JobEngine) -> bool:
+        if engine.storage.get_flow_state() in _FLOW_ENDS or not engine.may_undo():
+            return False
+        return self.stop.reason == "timeout" or self._cancel_mode() is CancelMode.REVERT
+
+    def _note_undo(self, engine: JobEngine, detail: models.FlowDetail) -> None:
+        """Remember at whose word everything is undone, for the next owner; a flow that failed undoes itself anyway."""
+        if outcome.undone_for(detail) is None and not engine.reverts_everything():
+            ours = {**detail.meta[META_KEY], outcome.META_UNDO: self.stop.reason}
+            engine.storage.update_flow_metadata({META_KEY: ours})
+
+    def _cancel_mode(self) -> CancelMode:
+        return self.stop.cancel_mode or self.job.cancel or CancelMode.REVERT
+
+    # -- settle
+
+    def _settlement(self, engine: JobEngine, detail: models.FlowDetail, error: JobError | None) -> Settlement:
+        flow_state = engine.storage.get_flow_state()
+        if flow_state == states.SUCCESS:
+            return outcome.succeeded(self.job, engine, detail)
+        if flow_state == states.FAILURE:
+            return outcome.failed(error)
+        if flow_state == states.REVERTED:
+            return outcome.reverted(self.job, outcome.undone_for(detail), error)
+        return outcome.stopped(self.stop.reason, self._cancel_mode())
+
+
+_DEFAULT_THREADS = 4
+_FLOW_ENDS = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED})
+
+
+def _require_same_atoms(recorded: list[str] | None, present: list[str]) -> None:
+    """A flow that is half done goes on only with the atoms that it began with: a renamed one would run again."""
+    if recorded is None or sorted(recorded) == sorted(present):
+        return
+    gone, new = sorted(set(recorded) - set(present)), sorted(set(present) - set(recorded))
+    parts = [f"{', '.join(names)} {what}" for names, what in ((gone, "is gone"), (new, "is new")) if names]
+    raise InvalidFlow(
+        f"Its atoms are not those that it began with: {'; '.join(parts)}. Start a node with the code that it began "
+        "with, or end it with `jobrunner cancel --no-revert`."
+    )

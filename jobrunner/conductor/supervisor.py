@@ -1,0 +1,333 @@
+"""The supervisor: starts the workers, keeps their leases, and does no work of its own.
+
+It reaps a dead worker and hands its jobs back at once, kills one that stopped answering for longer than a lease, and
+starts others in their places. A job with which several workers died gets a process of its own, so that it can do no
+harm to others.
+
+First SIGTERM or SIGINT: claim no more, suspend flows at the next atom border, hand them back, exit 0. A second one, or
+the grace period running out: leave at once; the leases are released. SIGHUP: load plugins again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import threading
+import uuid
+from collections import deque
+from types import FrameType
+from typing import Any
+
+from jobrunner.assemble import make_board
+from jobrunner.conductor.channel import Message
+from jobrunner.conductor.chores import Chores, Figures
+from jobrunner.conductor.clock import boottime
+from jobrunner.conductor.keeper import Claims, LeaseKeeper
+from jobrunner.conductor.process import WorkerProcess, how_it_ended, start_worker
+from jobrunner.conductor.wakeup import Wakeup
+from jobrunner.config import Config
+from jobrunner.errors import BoardUnavailable, JobrunnerError, WrongBoard
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.schema import require_schema
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+STALL_S = 2.0
+"""If the supervisor itself stood still for so long, its workers' silence means nothing."""
+START_S = 60.0
+"""A worker that imports its plugins has so long for it."""
+SILENCE_MIN_S = 2.0
+BACKOFF_FIRST_S = 0.2
+BACKOFF_MAX_S = 10.0
+STEADY_S = 30.0
+"""A worker that lived so long is started again without a pause."""
+SUSPECTS = 4
+"""Jobs that get a process of their own at the same time, of those that have not run for ACQUITTED_S yet."""
+ACQUITTED_S = 5.0
+"""Suspects that have run for so long do not keep others waiting."""
+
+
+def run_conductor(config: Config, *, once: bool = False) -> int:
+    """Run a conductor in this process until it is told to stop, or with ``once`` until there is nothing left to claim.
+
+    Raises SchemaOutOfDate, StoreUnavailable or WrongBoard at its start, and with ``once`` BoardUnavailable; other
+    outages are waited out.
+    """
+    database = Database(config.store_url, pool_size=config.persistence.pool_size)
+    require_schema(database)
+    return Supervisor(config, database, once=once).run()
+
+
+class Supervisor:
+    """One conductor's supervisor."""
+
+    def __init__(self, config: Config, database: Database, *, once: bool) -> None:
+        self.config = config
+        self.once = once
+        self.node = config.node_name
+        self.identity = f"{self.node}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._slots = config.conductor.jobs * config.processes
+        self._claims = Claims()
+        self._selector = selectors.DefaultSelector()
+        self._workers: dict[str, WorkerProcess] = {}
+        self._lock = threading.Lock()
+        self._stops = 0
+        self._reload = False
+        self._leave_at: float | None = None
+        self._restart_at: dict[int, float] = {}
+        self._backoff: dict[int, float] = {}
+        self._suspects: deque[tuple[str, str]] = deque()
+        self._looked = boottime()
+        self._code = 0
+        self._fatal: JobrunnerError | None = None
+        self._chores = Chores(
+            database,
+            node=self.node,
+            identity=self.identity,
+            lease=config.conductor.lease,
+            open_board=lambda: make_board(config, database),
+            figures=self._figures,
+            fatal=self._fail,
+        )
+        self._keeper = LeaseKeeper(
+            lambda: self._chores.board,
+            database,
+            self._claims,
+            lease=config.conductor.lease,
+            tell=self._tell,
+        )
+
+    # -- life
+
+    def run(self) -> int:
+        """Supervise until stopped; the exit code. Raises what made going on useless."""
+        self._connect()
+        with Wakeup(self._on_signal) as wakeup:
+            self._selector.register(wakeup, selectors.EVENT_READ, None)
+            try:
+                self._keeper.start()
+                self._chores.start()
+                for slot in range(self.config.processes):
+                    self._start(slot)
+                log.info("conductor %s runs with %d workers", self.identity, self.config.processes)
+                self._loop(wakeup)
+            finally:
+                self._kill_all()
+                self._chores.stop()
+                self._keeper.stop()
+                self._selector.close()
+        if self._fatal is not None:
+            raise self._fatal
+        return self._code
+
+    def _connect(self) -> None:
+        try:
+            self._chores.connect()
+        except WrongBoard:
+            raise
+        except BoardUnavailable as error:
+            if self.once:
+                raise
+            log.warning("%s Starting all the same; it is tried again until it is there.", error.message)
+
+    def _loop(self, wakeup: Wakeup) -> None:
+        while self._workers or self._restart_at or self._suspects:
+            for key, _ in self._selector.select(timeout=self._until_next()):
+                if key.data is None:
+                    wakeup.clear()
+                else:
+                    self._read(key.data)
+            self._act_on_signals()
+            self._reap_dead()
+            self._start_due()
+            self._kill_silent()
+
+    def _until_next(self) -> float:
+        """Seconds until there is something to do without being told."""
+        due = [at - boottime() for at in self._restart_at.values()]
+        return max(0.0, min([TICK_S, *due]))
+
+    # -- signals
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reload = True
+        elif number != signal.SIGCHLD:
+            self._stops += 1
+
+    def _fail(self, error: JobrunnerError) -> None:
+        self._fatal = error
+        self._stops += 1
+
+    def _act_on_signals(self) -> None:
+        if self._reload:
+            self._reload = False
+            log.info("loading plugins again")
+            self._tell_all("reload")
+        if self._stops and self._leave_at is None:
+            grace = self.config.conductor.grace
+            log.info(
+                "stopping: no more claims; running flows are suspended at their next atom, within %g s", grace
+            )
+            self._leave_at = boottime() + grace
+            self._restart_at.clear()
+            self._suspects.clear()
+            self._tell_all("stop")
+        if self._leave_at is not None and (self._stops > 1 or boottime() > self._leave_at):
+            if self._workers:
+                log.warning("leaving at once; what still runs goes back to the board")
+            self._kill_all()
+
+    # -- workers
+
+    def _start(self, slot: int | None, suspect: tuple[str, str] | None = None) -> None:
+        setup = {
+            "config": self.config.model_dump(mode="json"),
+            "once": self.once,
+            "log_level": logging.getLevelName(logging.getLogger().getEffectiveLevel()),
+        }
+        worker = start_worker(self.identity, slot, setup, node=self.node, suspect=suspect)
+        with self._lock:
+            self._workers[worker.owner] = worker
+        self._selector.register(worker.channel, selectors.EVENT_READ, worker)
+
+    def _start_due(self) -> None:
+        """Start workers in the places of dead ones, and for suspects."""
+        now = boottime()
+        for slot in [slot for slot, at in self._restart_at.items() if now >= at]:
+            del self._restart_at[slot]
+            try:
+                self._start(slot)
+            except OSError as error:
+                log.error("no worker could be started: %s; trying again in %g s", error, BACKOFF_MAX_S)
+                self._restart_at[slot] = now + BACKOFF_MAX_S
+        while self._suspects and self._has_room_for_suspect(now):
+            self._start(None, self._suspects.popleft())
+
+    def _has_room_for_suspect(self, now: float) -> bool:
+        alone = [now - worker.started for worker in self._workers.values() if worker.suspect is not None]
+        fresh = sum(age < ACQUITTED_S for age in alone)
+        return fresh < SUSPECTS and len(alone) < max(SUSPECTS, self._slots)
+
+    def _read(self, worker: WorkerProcess) -> None:
+        received = worker.channel.receive()
+        if received is None:
+            # It closed its line: it has ended, or is of no use any more.
+            self._selector.unregister(worker.channel)
+            worker.hung_up = True
+            worker.process.kill()
+            return
+        worker.heard = boottime()
+        for message in received:
+            self._take(worker, message)
+
+    def _take(self, worker: WorkerProcess, message: Message) -> None:
+        kind = message["kind"]
+        if kind == "claimed":
+            if worker.suspect is not None:
+                self._claims.remove(worker.suspect[1], [worker.suspect[0]])
+            self._claims.add(worker.owner, message["ids"])
+        elif kind == "done":
+            self._claims.remove(worker.owner, message["ids"])
+        elif kind == "isolate":
+            self._suspects.append((message["id"], worker.owner))
+        elif kind == "ready":
+            worker.ready = True
+            worker.types = message["types"]
+        elif kind == "pulse":
+            worker.running = message["running"]
+            worker.ended = message["ended"]
+
+    def _reap_dead(self) -> None:
+        for worker in list(self._workers.values()):
+            if worker.process.poll() is not None:
+                self._reap(worker)
+
+    def _reap(self, worker: WorkerProcess) -> None:
+        """A worker has ended: hand its jobs back at once, and start another in its place unless it ended in peace."""
+        code = worker.process.wait()
+        self._forget(worker)
+        self._chores.hand_back(worker.owner, on_purpose=worker.ended_on_purpose)
+        if worker.suspect is not None:
+            job_id, holder = worker.suspect
+            self._claims.remove(holder, [job_id])
+        if worker.ended_on_purpose or (
+            code == 0 and (self.once or self._leave_at is not None or worker.suspect)
+        ):
+            return
+        if self.once and not worker.ready:
+            self._code = (
+                code if code > 0 else 1
+            )  # it could not even start; starting it again would go on for ever
+            return
+        log.error("worker %s ended (%s); its jobs are handed back", worker.owner, how_it_ended(code))
+        if worker.slot is not None and self._leave_at is None:
+            self._plan_restart(worker, worker.slot)
+
+    def _forget(self, worker: WorkerProcess) -> None:
+        if worker.channel in self._selector.get_map():
+            self._selector.unregister(worker.channel)
+        worker.channel.close()
+        with self._lock:
+            del self._workers[worker.owner]
+        self._claims.drop(worker.owner)
+
+    def _plan_restart(self, worker: WorkerProcess, slot: int) -> None:
+        """At once after a first death; then after a pause that doubles, until a worker lives for a while."""
+        if boottime() - worker.started > STEADY_S:
+            self._backoff.pop(slot, None)
+        pause = self._backoff.get(slot, 0.0)
+        self._backoff[slot] = min(max(pause * 2, BACKOFF_FIRST_S), BACKOFF_MAX_S)
+        self._restart_at[slot] = boottime() + pause
+
+    def _kill_silent(self) -> None:
+        """A worker that has not given a pulse for longer than a lease hangs: its jobs are somebody else's by now."""
+        now = boottime()
+        stalled, self._looked = now - self._looked > STALL_S, now
+        lease = max(self.config.conductor.lease, SILENCE_MIN_S)
+        for worker in list(self._workers.values()):
+            if stalled:
+                worker.heard = now
+            hangs = worker.channel.broken or worker.silence(now, lease=lease, start=START_S) > 0
+            if hangs and not worker.hung_up:
+                log.error(
+                    "worker %s has not answered for %.1f s and is killed", worker.owner, now - worker.heard
+                )
+                worker.process.kill()
+                worker.heard = now
+
+    def _kill_all(self) -> None:
+        """End all workers now, on purpose: their jobs go back, and none of them counts as deadly."""
+        for worker in list(self._workers.values()):
+            worker.ended_on_purpose = True
+            worker.process.kill()
+        for worker in list(self._workers.values()):
+            self._reap(worker)
+        self._restart_at.clear()
+        self._suspects.clear()
+
+    # -- for the threads
+
+    def _tell(self, owner: str, kind: str, **content: Any) -> None:
+        with self._lock:
+            worker = self._workers.get(owner)
+        if worker is not None:
+            worker.channel.send(kind, **content)
+
+    def _tell_all(self, kind: str) -> None:
+        for worker in list(self._workers.values()):
+            worker.channel.send(kind)
+
+    def _figures(self) -> Figures:
+        with self._lock:
+            workers = list(self._workers.values())
+        return Figures(
+            processes=len(workers),
+            slots=self._slots,
+            running=sum(len(worker.running) for worker in workers),
+            ended=sum(worker.ended for worker in workers),
+            types=sorted({name for worker in workers for name in worker.types}),
+        )

@@ -1,0 +1,387 @@
+"""A worker process: claims jobs and runs them in threads.
+
+The main thread claims; each job has a thread of a pool; one thread listens to the supervisor, one gives a pulse and
+watches the leases, one writes the journal. Costs of claiming n jobs: one round trip to the board, one transaction that
+raises n epochs, and one round trip that takes the last ones off the board.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+from jobrunner.assemble import make_board, make_registry
+from jobrunner.boards.board import Board
+from jobrunner.conductor import capture
+from jobrunner.conductor.candidates import Scout
+from jobrunner.conductor.channel import Channel, Message
+from jobrunner.conductor.clock import boottime
+from jobrunner.conductor.ended import EndedJobs
+from jobrunner.conductor.entry import ORPHANED
+from jobrunner.conductor.leases import Held, HeldJobs
+from jobrunner.conductor.outage import Outage
+from jobrunner.conductor.run import Outcome, RunParts, run_job
+from jobrunner.config import Config
+from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable
+from jobrunner.model import CancelMode, Job, JobClass, JobState
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.ownership import Settlement, begin, hand_back
+from jobrunner.persistence.store import Store
+from jobrunner.plugins import load_plugins
+from jobrunner.plugins.registry import Registry
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 2.0
+"""How long an idle worker blocks for work at most."""
+DRAIN_WAIT_S = 0.25
+"""And while it only drains the board."""
+PULSE_S = 0.25
+AWAY_S = 1.0
+"""Pause before the board or the database is tried again."""
+CORRUPT_S = 60.0
+"""A job whose row cannot be read is offered again after this time: somebody may have mended it."""
+ANY_CLASS_LIMIT = 64
+"""With more job types than this a worker asks the board which classes there are before it claims."""
+SUSPECT_DEATHS = 2
+"""A job with which so many owners died runs in a process of its own, so that it takes no others with it."""
+
+
+class Worker:
+    """One worker process.
+
+    :param owner: the identity under which it claims: the conductor's and its own
+    :param alone: for a worker that runs one suspect and nothing else: the job's id, and who holds it so far
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        channel: Channel,
+        *,
+        owner: str,
+        once: bool = False,
+        alone: tuple[str, str] | None = None,
+    ) -> None:
+        self.config = config
+        self.channel = channel
+        self.owner = owner
+        self.once = once
+        self.alone = alone
+        self.node = config.node_name
+        self.lease = config.conductor.lease
+        self.slots = config.conductor.jobs if alone is None else 1
+        self.held = HeldJobs(self.lease)
+        self.ended = EndedJobs(owner, channel)
+        self._stopping = threading.Event()
+        self._outage = Outage(log, "claiming jobs")
+        self._registry: Registry = make_registry(config)
+        self._classes: frozenset[JobClass] = frozenset()
+        self._database = Database(config.store_url, pool_size=config.persistence.pool_size)
+        self._writer = Writer(self._database, patience=config.persistence.patience)
+        self._parts = RunParts(
+            writer=self._writer,
+            registry=lambda: self._registry,
+            owner=owner,
+            node=self.node,
+            output_limit=config.output.limit_bytes,
+        )
+        self._pool = futures.ThreadPoolExecutor(self.slots, thread_name_prefix="job")
+        self._board: Board | None = None
+
+    # -- life
+
+    def run(self) -> int:
+        """Work until told to stop (or, with ``once``, until there is nothing left to claim); the exit code."""
+        self._writer.start()
+        self._take_types()
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+        threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
+        board = self._open_board()
+        if board is not None:
+            if self.alone is None:
+                self._work(board)
+            else:
+                self._claim_suspect(board, *self.alone)
+            self._drain(board)
+        self._writer.stop()
+        self._database.close()
+        return 0
+
+    def _work(self, board: Board) -> None:
+        scout = Scout(
+            board,
+            Store(self._database),
+            lambda: self._registry,
+            fits=self._fits,
+            room=lambda: self.slots - len(self.held),
+            wake=board.wake,
+            timeout=self.config.conductor.capability_timeout,
+        )
+        scout.start()
+        log.info("worker %s takes jobs", self.owner)
+        while not self._stopping.is_set():
+            try:
+                if not self._step(board, scout):
+                    break
+                self._outage.is_over()
+            except (BoardUnavailable, StoreUnavailable) as error:
+                self._outage.goes_on(error)
+                self._stopping.wait(AWAY_S)
+            except Exception:
+                log.exception("claiming jobs failed; it is tried again")
+                self._stopping.wait(AWAY_S)
+        scout.stop()
+
+    def _step(self, board: Board, scout: Scout) -> bool:
+        """Tell the board what ended, then claim, or wait; False if there is nothing left to do."""
+        self.ended.tell(board)
+        if not self.held.wait_below(self.slots, WAIT_S) or self._claim(board, scout):
+            return True
+        classes = self._known_classes(board)
+        if self.once and scout.nothing_left() and self._is_idle() and not board.peek(list(classes), limit=1):
+            return False
+        if board.wait(classes | scout.classes, timeout=DRAIN_WAIT_S if self.once else WAIT_S):
+            scout.look()
+        return True
+
+    def _is_idle(self) -> bool:
+        return not len(self.held) and not len(self.ended)
+
+    def _open_board(self) -> Board | None:
+        """The board, as soon as it can be reached; None if the worker is stopped before."""
+        while not self._stopping.is_set():
+            try:
+                self._board = make_board(self.config, self._database)
+                self._outage.is_over()
+                return self._board
+            except (BoardUnavailable, StoreUnavailable) as error:
+                self._outage.goes_on(error)
+                self._stopping.wait(AWAY_S)
+        return None
+
+    def _take_types(self) -> None:
+        types = sorted(self._registry.job_types)
+        nodes = (None, self.node)
+        self._classes = frozenset(JobClass(type=name, node=node) for name in types for node in nodes)
+        self.channel.send("ready", types=types, problems=len(self._registry.problems))
+
+    def _drain(self, board: Board) -> None:
+        """Let running jobs come to their ends or atom borders, and tell the board of all of them."""
+        while not self.held.wait_below(1, WAIT_S):
+            pass
+        try:
+            self.ended.tell(board)
+            board.release_owner(self.owner)
+        except BoardUnavailable as error:
+            log.warning("%s What was held is free when its lease ends.", error.message)
+        board.close()
+
+    # -- claim
+
+    def _claim(self, board: Board, scout: Scout) -> bool:
+        """Claim as many jobs as there are free slots, and start them; whether there were any."""
+        free = self.slots - len(self.held)
+        claimed_at = boottime()
+        ids = board.claim_these(self.owner, scout.take_approved(free), lease=self.lease)
+        if ids:
+            self._start(ids, claimed_at + self.lease)
+            scout.look()
+            return True
+        plain = [cls for cls in self._known_classes(board) if not cls.capabilities]
+        ids = board.claim(self.owner, plain, limit=free, lease=self.lease)
+        if ids:
+            self._start(ids, claimed_at + self.lease)
+        return bool(ids)
+
+    def _claim_suspect(self, board: Board, job_id: str, holder: str) -> None:
+        """Take a job over from the worker that set it aside; if another is quicker, it is that one's."""
+        claimed_at = boottime()
+        board.release(holder, [job_id])
+        ids = board.claim_these(self.owner, [job_id], lease=self.lease)
+        if ids:
+            self._start(ids, claimed_at + self.lease)
+
+    def _known_classes(self, board: Board) -> frozenset[JobClass]:
+        if len(self._classes) <= ANY_CLASS_LIMIT:
+            return self._classes
+        return frozenset(cls for cls in board.classes() if self._fits(cls))
+
+    def _fits(self, cls: JobClass) -> bool:
+        return cls.type in self._registry.job_types and cls.node in (None, self.node)
+
+    def _start(self, ids: list[str], until: float) -> None:
+        """Raise the epochs of claimed jobs and run those that are to be run."""
+        ids = self._not_held(ids, until)
+        if not ids:
+            return
+        self.held.claimed(ids, until)
+        self.channel.send("claimed", ids=ids)
+        try:
+            begun = begin(self._database, ids, owner=self.owner, node=self.node)
+        except BaseException:
+            self.held.not_begun(ids)
+            self.ended.goes_back(ids, delay=AWAY_S)
+            raise
+        self.ended.finished([*begun.finished, *begun.unknown])
+        self.ended.goes_back(begun.corrupt, delay=CORRUPT_S)
+        self.held.not_begun([*begun.finished, *begun.unknown, *begun.corrupt])
+        if begun.corrupt:
+            log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
+        for job in begun.started:
+            if job.deaths < SUSPECT_DEATHS or self.alone is not None:
+                self._run(job, fresh=job.id in begun.fresh)
+        for job in begun.started:
+            if job.deaths >= SUSPECT_DEATHS and self.alone is None:
+                self._isolate(job)
+
+    def _not_held(self, ids: list[str], until: float) -> list[str]:
+        """Those of the claimed jobs that do not run here already: the board may have lost what it knew of a claim.
+
+        One that runs goes on under its epoch. One whose lease was lost ends first: two runs of a job in one process
+        would get in each other's way.
+        """
+        held = {job_id: self.held.get(job_id) for job_id in ids}
+        self.held.kept([job_id for job_id, found in held.items() if found is not None], until)
+        ending = [
+            job_id for job_id, found in held.items() if found is not None and found.stop.reason == "lost"
+        ]
+        self.ended.goes_back(ending, delay=AWAY_S)
+        return [job_id for job_id in ids if held[job_id] is None]
+
+    def _isolate(self, job: Job) -> None:
+        """Leave a job to a process of its own, which takes it over from here."""
+        self.held.not_begun([job.id])
+        note = f"It runs in a process of its own, since {job.deaths} processes that ran it died."
+        try:
+            hand_back(self._database, job, Settlement(state=JobState.SUSPENDED, note=note))
+        except Exception:
+            log.exception("job %s could not be left to a process of its own, so it goes back", job.id)
+            self.ended.goes_back([job.id], delay=AWAY_S)
+            return
+        log.warning("job %s: %s", job.id, note)
+        self.channel.send("isolate", id=job.id)
+
+    # -- run
+
+    def _run(self, job: Job, *, fresh: bool) -> None:
+        held = self.held.add(job)
+        if self._stopping.is_set():
+            held.stop.set("suspend")
+        self._pool.submit(self._run_held, held, fresh)
+
+    def _run_held(self, held: Held, fresh: bool) -> None:
+        outcome = Outcome(finished=False)
+        try:
+            outcome = run_job(self._parts, held.job, held.stop, fresh=fresh)
+        finally:
+            if outcome.finished:
+                self.ended.finished([held.job.id])
+            else:
+                self.ended.job_goes_back(held.job, delay=outcome.delay)
+            self.held.remove(held)
+            self._wake()
+
+    # -- the supervisor's side
+
+    def _listen(self) -> None:
+        handlers: dict[str, Callable[[Message], None]] = {
+            "kept": lambda message: self.held.kept(message["ids"], message["until"]),
+            "lost": lambda message: self.held.stop(message["ids"], "lost"),
+            "cancel": self._on_cancel,
+            "stop": lambda message: self._stop(),
+            "reload": lambda message: self._reload(),
+        }
+        for message in self.channel.messages():
+            try:
+                handlers[message["kind"]](message)
+            except Exception:
+                log.exception("the supervisor's message %r could not be heeded", message["kind"])
+        log.error("the supervisor is gone; this worker ends")
+        os._exit(ORPHANED)  # nobody keeps the leases any more: nothing may go on, not even a task that hangs
+
+    def _on_cancel(self, message: Message) -> None:
+        held = self.held.get(message["id"])
+        if held is not None:
+            held.stop.cancel_mode = CancelMode(message["mode"])
+            held.stop.set("cancel")
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self.held.stop(self.held.ids(), "suspend")
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._board is not None:
+            self._board.wake()
+
+    def _reload(self) -> None:
+        """Load plugins again, in a thread of its own: what a plugin does at its import must not cost leases."""
+        threading.Thread(target=self._load_again, name="reload", daemon=True).start()
+
+    def _load_again(self) -> None:
+        try:
+            self._registry = load_plugins(self.config.flows.paths or None, reload=True)
+            self._take_types()
+            self._wake()
+        except Exception:
+            log.exception("the plugins could not be loaded again; the old ones stay")
+
+    def _pulse(self) -> None:
+        ticks = threading.Event()
+        while not ticks.wait(PULSE_S):
+            lost = self.held.stop_overdue()
+            if lost:
+                log.error(
+                    "the leases of these jobs were not kept in time, so they stop here: %s", ", ".join(lost)
+                )
+            self.channel.send("pulse", running=self.held.ids(), ended=self.held.ended)
+
+
+def main(line: socket.socket) -> int:
+    """Set up and run a worker over its line to the supervisor; the exit code."""
+    channel = Channel(line)
+    setup = _setup_of(channel)
+    capture.install()
+    _start_logging(setup["log_level"], setup["name"])
+    alone = setup["alone"]
+    try:
+        worker = Worker(
+            Config.model_validate(setup["config"]),
+            channel,
+            owner=setup["owner"],
+            once=setup["once"],
+            alone=None if alone is None else (alone[0], alone[1]),
+        )
+        return worker.run()
+    except JobrunnerError as error:
+        log.error("%s", error.message)
+        return error.exit_code
+    except Exception:
+        log.exception("this worker ends by an internal error")
+        return 1
+
+
+def _setup_of(channel: Channel) -> dict[str, Any]:
+    for message in channel.messages():
+        return message
+    raise SystemExit(ORPHANED)
+
+
+def _start_logging(level: str, name: str) -> None:
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    handler = logging.StreamHandler(sys.__stderr__)
+    handler.setLevel(level)
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s"))
+    handler.addFilter(capture.nobody_speaks)
+    root.addHandler(handler)
+    for noisy in ("taskflow", "alembic", "stevedore"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -1,0 +1,77 @@
+"""Databases with tables, made once for a run's process and emptied for each test: a tenth of the time of new ones.
+
+Import the fixtures into a ``conftest.py``: ``ready_url`` is each of SQLite, MariaDB and PostgreSQL in turn. Tests that
+change tables, or what belongs to a database as such (its version, its identity), take ``store_url`` instead.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
+
+
+@pytest.fixture(scope="session")
+def kept_databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], str]]:
+    """The URL of a database of that kind which has tables, and may still have the last test's rows."""
+    urls: dict[str, str] = {}
+    servers: dict[str, Any] = {}
+
+    def url_of(kind: str) -> str:
+        if kind not in urls:
+            if kind == "sqlite":
+                urls[kind] = f"sqlite:///{tmp_path_factory.mktemp('kept')}/empty.sqlite"
+            else:
+                servers[kind] = request.getfixturevalue(f"{kind}_server")
+                urls[kind] = servers[kind].create_database()
+            if kind == "mariadb":
+                urls[kind] += (
+                    "?ssl_disabled=true"  # saves loading the machine's certificates for each connection
+                )
+            database = Database(urls[kind])
+            upgrade(database)
+            database.close()
+        return urls[kind]
+
+    yield url_of
+    for kind, server in servers.items():
+        server.drop_database(urls[kind].partition("?")[0])
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("mariadb", marks=pytest.mark.mariadb),
+        pytest.param("postgres", marks=pytest.mark.postgresql),
+    ]
+)
+def ready_url(
+    request: pytest.FixtureRequest, kept_databases: Callable[[str], str], tmp_path: Path
+) -> Iterator[str]:
+    """A database with its tables and nothing in them."""
+    url = kept_databases(request.param)
+    if request.param == "sqlite":
+        shutil.copy(url.removeprefix("sqlite:///"), tmp_path / "jobrunner.sqlite")
+        yield f"sqlite:///{tmp_path}/jobrunner.sqlite"
+        return
+    yield url
+    empty(url)
+
+
+def empty(url: str) -> None:
+    """Delete all rows but the database's identity; nobody may be connected any more."""
+    database = Database(url, pool_size=1)
+    with database.write() as connection:
+        for table in (*reversed(taskflow_metadata.sorted_tables), *metadata.sorted_tables):
+            if table is not settings:
+                connection.execute(table.delete())
+    database.close()
