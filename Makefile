@@ -3,10 +3,10 @@
 .DEFAULT_GOAL := help
 VENV := .venv/bin
 
-.PHONY: help venv test lint format man clean
+.PHONY: help venv test lint format man clean bench bench-full bench-peers
 
 help: ## print this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: ## make or refresh .venv, with what developers need
 	@bin/make_venv dev
@@ -24,10 +24,24 @@ format: venv ## format the code, and repair what can be repaired
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
 
+bench: venv ## measure jobrunner beside stock TaskFlow (5 minutes)
+	@$(VENV)/python -m bench
+
+bench-full: venv ## the same with what takes long: a million jobs, dead machines (20 minutes)
+	@$(VENV)/python -m bench --full
+
+bench-peers: venv bench/.venv/.installed ## measure jobrunner beside Celery, RQ, Dramatiq, Procrastinate and DBOS (10 minutes)
+	@$(VENV)/python -m bench.peers
+
+bench/.venv/.installed: bench/requirements.txt
+	@test -x bench/.venv/bin/python || $(VENV)/python -m venv bench/.venv
+	@bench/.venv/bin/pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt
+	@touch $@
+
 man: venv ## build the man pages, and say how to read them
 	@$(VENV)/python setup.py -q build_manpages --directory man
 	@echo "man -l man/jobrunner.1"
 
 clean: ## remove what was built and cached, but not .venv
 	rm -rf build dist man *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path '*/.venv/*' -prune -exec rm -rf {} +

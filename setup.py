@@ -29,7 +29,9 @@ REQUIRES = [
     "shtab>=1.7",
     "sqlalchemy>=2.0.30",
     "stevedore>=5.2",
-    "taskflow>=6.0",
+    "sqlalchemy-utils>=0.41; python_version < '3.11'",  # TaskFlow's tables need it before 6.5
+    "taskflow>=6.0; python_version < '3.11'",
+    "taskflow>=6.5; python_version >= '3.11'",
     "tomli>=2.0; python_version < '3.11'",
 ]
 

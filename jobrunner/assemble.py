@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jobrunner.boards import open_board
 from jobrunner.boards.board import Board
 from jobrunner.config import Config
@@ -12,10 +14,14 @@ from jobrunner.persistence.store import Store
 from jobrunner.plugins import load_plugins
 from jobrunner.plugins.registry import Registry
 
+if TYPE_CHECKING:
+    from jobrunner.conductor.channel import Channel
+    from jobrunner.conductor.worker import Worker
+
 
 def make_context(config: Config, *, need_schema: bool = True) -> JobContext:
     """The use cases' context; raises SchemaOutOfDate or StoreUnavailable if the database does not fit."""
-    database = Database(config.store_url, pool_size=config.persistence.pool_size)
+    database = make_database(config)
     if need_schema:
         require_schema(database)
     return JobContext(
@@ -26,6 +32,11 @@ def make_context(config: Config, *, need_schema: bool = True) -> JobContext:
     )
 
 
+def make_database(config: Config) -> Database:
+    """The configured database; nothing is connected yet."""
+    return Database(config.store_url, pool_size=config.persistence.pool_size)
+
+
 def make_board(config: Config, database: Database) -> Board:
     """The configured board, bound to the store; raises BoardUnavailable or WrongBoard."""
     board = open_board(config.board_url, database=database, prefix=config.board.prefix)
@@ -33,6 +44,38 @@ def make_board(config: Config, database: Database) -> Board:
     return board
 
 
-def make_registry(config: Config) -> Registry:
+def make_registry(config: Config, *, reload: bool = False) -> Registry:
     """All job types and capabilities that can be found here; what is broken is in its ``problems``."""
-    return load_plugins(config.flows.paths or None)
+    return load_plugins(config.flows.paths or None, reload=reload)
+
+
+def run_conductor(config: Config, *, once: bool = False) -> int:
+    """Run a conductor in this process until it is told to stop, or with ``once`` until there is nothing left to claim.
+
+    Raises SchemaOutOfDate, StoreUnavailable or WrongBoard at its start, and with ``once`` BoardUnavailable; other
+    outages are waited out.
+    """
+    from jobrunner.conductor.supervisor import Supervisor
+
+    database = make_database(config)
+    require_schema(database)
+    return Supervisor(config, database, open_board=lambda: make_board(config, database), once=once).run()
+
+
+def make_worker(
+    config: Config, channel: Channel, *, owner: str, once: bool, alone: tuple[str, str] | None
+) -> Worker:
+    """A worker of a conductor's; see :class:`~jobrunner.conductor.worker.Worker`."""
+    from jobrunner.conductor.worker import Worker
+
+    database = make_database(config)
+    return Worker(
+        config,
+        channel,
+        database,
+        open_board=lambda: make_board(config, database),
+        load_registry=lambda reload: make_registry(config, reload=reload),
+        owner=owner,
+        once=once,
+        alone=alone,
+    )

@@ -38,8 +38,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    from jobrunner.assemble import run_conductor
     from jobrunner.cli.logging_setup import set_up_logging
-    from jobrunner.conductor.supervisor import run_conductor
 
     flags = {
         f"conductor.{key}": getattr(args, key) for key in ("processes", "jobs", "name", "lease", "grace")

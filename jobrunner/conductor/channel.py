@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from typing import Any
 
 Message = dict[str, Any]
+ORPHANED = 70
+"""Exit code of a worker whose supervisor is gone."""
 READ_BYTES = 65536
 
 

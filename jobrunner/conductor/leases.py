@@ -67,7 +67,7 @@ class HeldJobs:
     def add(self, job: Job) -> Held:
         """Hold a claimed job that was begun."""
         with self._condition:
-            held = Held(job=job, until=self._claimed.pop(job.id))
+            held = Held(job=job, until=self._claimed.pop(job.id), started=boottime())
             if held.time_is_up(held.started):
                 held.stop.set("timeout")
             self._held[job.id] = held

@@ -14,8 +14,12 @@ from typing import Any
 
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
-from jobrunner.conductor.entry import PROGRAM
 
+PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "from jobrunner.worker_entry import start; start(int(sys.argv[1]))"
+)
+"""What a worker's interpreter runs: it finds modules exactly where its supervisor does, whatever its directory."""
 SEND_PATIENCE_S = 0.5
 """A worker that has not read for so long, with its line full, hangs."""
 

@@ -17,20 +17,21 @@ import signal
 import threading
 import uuid
 from collections import deque
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from jobrunner.assemble import make_board
+from jobrunner.boards.board import Board
 from jobrunner.conductor.channel import Message
 from jobrunner.conductor.chores import Chores, Figures
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.process import WorkerProcess, how_it_ended, start_worker
+from jobrunner.conductor.restarts import Restarts
 from jobrunner.conductor.wakeup import Wakeup
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, JobrunnerError, WrongBoard
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.schema import require_schema
 
 log = logging.getLogger(__name__)
 
@@ -40,31 +41,21 @@ STALL_S = 2.0
 START_S = 60.0
 """A worker that imports its plugins has so long for it."""
 SILENCE_MIN_S = 2.0
-BACKOFF_FIRST_S = 0.2
-BACKOFF_MAX_S = 10.0
-STEADY_S = 30.0
-"""A worker that lived so long is started again without a pause."""
 SUSPECTS = 4
 """Jobs that get a process of their own at the same time, of those that have not run for ACQUITTED_S yet."""
 ACQUITTED_S = 5.0
 """Suspects that have run for so long do not keep others waiting."""
 
 
-def run_conductor(config: Config, *, once: bool = False) -> int:
-    """Run a conductor in this process until it is told to stop, or with ``once`` until there is nothing left to claim.
-
-    Raises SchemaOutOfDate, StoreUnavailable or WrongBoard at its start, and with ``once`` BoardUnavailable; other
-    outages are waited out.
-    """
-    database = Database(config.store_url, pool_size=config.persistence.pool_size)
-    require_schema(database)
-    return Supervisor(config, database, once=once).run()
-
-
 class Supervisor:
-    """One conductor's supervisor."""
+    """One conductor's supervisor.
 
-    def __init__(self, config: Config, database: Database, *, once: bool) -> None:
+    :param open_board: makes the board; raises BoardUnavailable or WrongBoard
+    """
+
+    def __init__(
+        self, config: Config, database: Database, *, open_board: Callable[[], Board], once: bool
+    ) -> None:
         self.config = config
         self.once = once
         self.node = config.node_name
@@ -77,8 +68,7 @@ class Supervisor:
         self._stops = 0
         self._reload = False
         self._leave_at: float | None = None
-        self._restart_at: dict[int, float] = {}
-        self._backoff: dict[int, float] = {}
+        self._restarts = Restarts()
         self._suspects: deque[tuple[str, str]] = deque()
         self._looked = boottime()
         self._code = 0
@@ -88,7 +78,7 @@ class Supervisor:
             node=self.node,
             identity=self.identity,
             lease=config.conductor.lease,
-            open_board=lambda: make_board(config, database),
+            open_board=open_board,
             figures=self._figures,
             fatal=self._fail,
         )
@@ -134,7 +124,7 @@ class Supervisor:
             log.warning("%s Starting all the same; it is tried again until it is there.", error.message)
 
     def _loop(self, wakeup: Wakeup) -> None:
-        while self._workers or self._restart_at or self._suspects:
+        while self._workers or self._restarts or self._suspects:
             for key, _ in self._selector.select(timeout=self._until_next()):
                 if key.data is None:
                     wakeup.clear()
@@ -147,8 +137,8 @@ class Supervisor:
 
     def _until_next(self) -> float:
         """Seconds until there is something to do without being told."""
-        due = [at - boottime() for at in self._restart_at.values()]
-        return max(0.0, min([TICK_S, *due]))
+        due = self._restarts.until_next(boottime())
+        return TICK_S if due is None else min(TICK_S, due)
 
     # -- signals
 
@@ -173,7 +163,7 @@ class Supervisor:
                 "stopping: no more claims; running flows are suspended at their next atom, within %g s", grace
             )
             self._leave_at = boottime() + grace
-            self._restart_at.clear()
+            self._restarts.clear()
             self._suspects.clear()
             self._tell_all("stop")
         if self._leave_at is not None and (self._stops > 1 or boottime() > self._leave_at):
@@ -197,15 +187,20 @@ class Supervisor:
     def _start_due(self) -> None:
         """Start workers in the places of dead ones, and for suspects."""
         now = boottime()
-        for slot in [slot for slot, at in self._restart_at.items() if now >= at]:
-            del self._restart_at[slot]
+        for slot in self._restarts.take_due(now):
             try:
                 self._start(slot)
             except OSError as error:
-                log.error("no worker could be started: %s; trying again in %g s", error, BACKOFF_MAX_S)
-                self._restart_at[slot] = now + BACKOFF_MAX_S
+                log.error("no worker could be started, which is tried again: %s", error)
+                self._restarts.could_not_start(slot, now=now)
         while self._suspects and self._has_room_for_suspect(now):
-            self._start(None, self._suspects.popleft())
+            suspect = self._suspects.popleft()
+            try:
+                self._start(None, suspect)
+            except OSError as error:
+                log.error("no process of its own could be started for job %s: %s", suspect[0], error)
+                self._suspects.append(suspect)
+                return
 
     def _has_room_for_suspect(self, now: float) -> bool:
         alone = [now - worker.started for worker in self._workers.values() if worker.suspect is not None]
@@ -259,13 +254,12 @@ class Supervisor:
         ):
             return
         if self.once and not worker.ready:
-            self._code = (
-                code if code > 0 else 1
-            )  # it could not even start; starting it again would go on for ever
+            self._code = code if code > 0 else 1  # it could not even start: others would not either
             return
         log.error("worker %s ended (%s); its jobs are handed back", worker.owner, how_it_ended(code))
         if worker.slot is not None and self._leave_at is None:
-            self._plan_restart(worker, worker.slot)
+            now = boottime()
+            self._restarts.died(worker.slot, now=now, lived=now - worker.started)
 
     def _forget(self, worker: WorkerProcess) -> None:
         if worker.channel in self._selector.get_map():
@@ -274,14 +268,6 @@ class Supervisor:
         with self._lock:
             del self._workers[worker.owner]
         self._claims.drop(worker.owner)
-
-    def _plan_restart(self, worker: WorkerProcess, slot: int) -> None:
-        """At once after a first death; then after a pause that doubles, until a worker lives for a while."""
-        if boottime() - worker.started > STEADY_S:
-            self._backoff.pop(slot, None)
-        pause = self._backoff.get(slot, 0.0)
-        self._backoff[slot] = min(max(pause * 2, BACKOFF_FIRST_S), BACKOFF_MAX_S)
-        self._restart_at[slot] = boottime() + pause
 
     def _kill_silent(self) -> None:
         """A worker that has not given a pulse for longer than a lease hangs: its jobs are somebody else's by now."""
@@ -306,7 +292,7 @@ class Supervisor:
             worker.process.kill()
         for worker in list(self._workers.values()):
             self._reap(worker)
-        self._restart_at.clear()
+        self._restarts.clear()
         self._suspects.clear()
 
     # -- for the threads

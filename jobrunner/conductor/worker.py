@@ -9,32 +9,25 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-import sys
 import threading
 from collections.abc import Callable
 from concurrent import futures
-from typing import Any
 
-from jobrunner.assemble import make_board, make_registry
 from jobrunner.boards.board import Board
-from jobrunner.conductor import capture
 from jobrunner.conductor.candidates import Scout
-from jobrunner.conductor.channel import Channel, Message
+from jobrunner.conductor.channel import ORPHANED, Channel, Message
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.ended import EndedJobs
-from jobrunner.conductor.entry import ORPHANED
 from jobrunner.conductor.leases import Held, HeldJobs
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.run import Outcome, RunParts, run_job
 from jobrunner.config import Config
-from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable
+from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.model import CancelMode, Job, JobClass, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.ownership import Settlement, begin, hand_back
 from jobrunner.persistence.store import Store
-from jobrunner.plugins import load_plugins
 from jobrunner.plugins.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -43,6 +36,8 @@ WAIT_S = 2.0
 """How long an idle worker blocks for work at most."""
 DRAIN_WAIT_S = 0.25
 """And while it only drains the board."""
+GATHER_S = 0.01
+"""So long a worker waits for more free slots before it claims, when jobs queue up."""
 PULSE_S = 0.25
 AWAY_S = 1.0
 """Pause before the board or the database is tried again."""
@@ -57,6 +52,8 @@ SUSPECT_DEATHS = 2
 class Worker:
     """One worker process.
 
+    :param open_board: makes the board; raises BoardUnavailable or WrongBoard
+    :param load_registry: finds the plugins; with True, all of them anew
     :param owner: the identity under which it claims: the conductor's and its own
     :param alone: for a worker that runs one suspect and nothing else: the job's id, and who holds it so far
     """
@@ -65,7 +62,10 @@ class Worker:
         self,
         config: Config,
         channel: Channel,
+        database: Database,
         *,
+        open_board: Callable[[], Board],
+        load_registry: Callable[[bool], Registry],
         owner: str,
         once: bool = False,
         alone: tuple[str, str] | None = None,
@@ -81,10 +81,13 @@ class Worker:
         self.held = HeldJobs(self.lease)
         self.ended = EndedJobs(owner, channel)
         self._stopping = threading.Event()
+        self._backlog = False
         self._outage = Outage(log, "claiming jobs")
-        self._registry: Registry = make_registry(config)
+        self._load_registry = load_registry
+        self._open_own_board = open_board
+        self._registry = load_registry(False)
         self._classes: frozenset[JobClass] = frozenset()
-        self._database = Database(config.store_url, pool_size=config.persistence.pool_size)
+        self._database = database
         self._writer = Writer(self._database, patience=config.persistence.patience)
         self._parts = RunParts(
             writer=self._writer,
@@ -143,13 +146,24 @@ class Worker:
     def _step(self, board: Board, scout: Scout) -> bool:
         """Tell the board what ended, then claim, or wait; False if there is nothing left to do."""
         self.ended.tell(board)
-        if not self.held.wait_below(self.slots, WAIT_S) or self._claim(board, scout):
+        if not self._wait_for_room() or self._claim(board, scout):
             return True
         classes = self._known_classes(board)
         if self.once and scout.nothing_left() and self._is_idle() and not board.peek(list(classes), limit=1):
             return False
         if board.wait(classes | scout.classes, timeout=DRAIN_WAIT_S if self.once else WAIT_S):
             scout.look()
+        return True
+
+    def _wait_for_room(self) -> bool:
+        """Wait for a free slot; while more jobs wait than there are slots, a moment longer, for several of them.
+
+        A claim costs a transaction whatever its size, so short jobs are claimed by the handful.
+        """
+        if not self.held.wait_below(self.slots, WAIT_S):
+            return False
+        if self._backlog:
+            self.held.wait_below(self.slots - self.slots // 2 + 1, GATHER_S)
         return True
 
     def _is_idle(self) -> bool:
@@ -159,7 +173,7 @@ class Worker:
         """The board, as soon as it can be reached; None if the worker is stopped before."""
         while not self._stopping.is_set():
             try:
-                self._board = make_board(self.config, self._database)
+                self._board = self._open_own_board()
                 self._outage.is_over()
                 return self._board
             except (BoardUnavailable, StoreUnavailable) as error:
@@ -197,6 +211,7 @@ class Worker:
             return True
         plain = [cls for cls in self._known_classes(board) if not cls.capabilities]
         ids = board.claim(self.owner, plain, limit=free, lease=self.lease)
+        self._backlog = len(ids) == free
         if ids:
             self._start(ids, claimed_at + self.lease)
         return bool(ids)
@@ -328,7 +343,7 @@ class Worker:
 
     def _load_again(self) -> None:
         try:
-            self._registry = load_plugins(self.config.flows.paths or None, reload=True)
+            self._registry = self._load_registry(True)
             self._take_types()
             self._wake()
         except Exception:
@@ -343,45 +358,3 @@ class Worker:
                     "the leases of these jobs were not kept in time, so they stop here: %s", ", ".join(lost)
                 )
             self.channel.send("pulse", running=self.held.ids(), ended=self.held.ended)
-
-
-def main(line: socket.socket) -> int:
-    """Set up and run a worker over its line to the supervisor; the exit code."""
-    channel = Channel(line)
-    setup = _setup_of(channel)
-    capture.install()
-    _start_logging(setup["log_level"], setup["name"])
-    alone = setup["alone"]
-    try:
-        worker = Worker(
-            Config.model_validate(setup["config"]),
-            channel,
-            owner=setup["owner"],
-            once=setup["once"],
-            alone=None if alone is None else (alone[0], alone[1]),
-        )
-        return worker.run()
-    except JobrunnerError as error:
-        log.error("%s", error.message)
-        return error.exit_code
-    except Exception:
-        log.exception("this worker ends by an internal error")
-        return 1
-
-
-def _setup_of(channel: Channel) -> dict[str, Any]:
-    for message in channel.messages():
-        return message
-    raise SystemExit(ORPHANED)
-
-
-def _start_logging(level: str, name: str) -> None:
-    root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    handler = logging.StreamHandler(sys.__stderr__)
-    handler.setLevel(level)
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s"))
-    handler.addFilter(capture.nobody_speaks)
-    root.addHandler(handler)
-    for noisy in ("taskflow", "alembic", "stevedore"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -43,7 +43,7 @@ class _Branch:
     index: str | None = None
 
     def of(self, query: sa.Select[Any]) -> sa.Select[Any]:
-        """``query`` for this part. MySQL is told which index: it would rather hope to find enough of a rare state soon."""
+        """``query`` for this part. MySQL is told which index: it would rather hope to meet enough of a rare state."""
         query = query.where(*self.conditions)
         return query.with_hint(jobs, f"FORCE INDEX ({self.index})", "mysql") if self.index else query
 

@@ -31,6 +31,7 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
 
 FLOWS = Path(__file__).with_name("flows")
+ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0
 TAIL_LINES = 60
 
@@ -63,6 +64,7 @@ class Conductor:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(cluster.directory),
+            "PYTHONPATH": str(ROOT),
             **cluster.environment,
             "JOBRUNNER_CONDUCTOR__NAME": name,
             **{f"JOBRUNNER_{key.upper()}": str(value) for key, value in settings.items()},
@@ -262,6 +264,10 @@ class Cluster:
         """Fail unless all the jobs end, and well, and once."""
         states = Counter(job.state for job in self.ended(*job_ids, within=within))
         assert states == {JobState.SUCCEEDED: len(job_ids)}, f"{states}\n{self.conductors[0].tail()}"
+
+    def succeeded_here(self, job_id: str) -> None:
+        """The same for a job that the test itself runs."""
+        assert self.in_state(job_id, JobState.SUCCEEDED).state is JobState.SUCCEEDED
 
     def in_state(self, job_id: str, state: JobState, *, within: float = DEADLINE_S) -> Job:
         self.until(lambda: self.job(job_id).state is state, f"{job_id} is {state}", within=within)

@@ -1,0 +1,1 @@
+"""A job type whose owners are killed: an ordinary plugin."""

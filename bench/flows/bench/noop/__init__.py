@@ -1,0 +1,1 @@
+"""Job types that are measured: an ordinary plugin."""

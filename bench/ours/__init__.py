@@ -1,0 +1,1 @@
+"""Measurements of jobrunner, one module each."""

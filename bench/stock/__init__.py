@@ -1,0 +1,1 @@
+"""Stock TaskFlow doing the same, as its documentation says."""

@@ -1,0 +1,61 @@
+"""What the conductor's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.conductors import Cluster, cluster
+from tests.support.runs import Runs
+
+
+@pytest.fixture
+def runs(sqlite_url: str) -> Iterator[Runs]:
+    found = Runs(sqlite_url)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, sqlite_url: str) -> Iterator[Cluster]:
+    """Board and store in one SQLite file."""
+    with cluster(tmp_path, store_url=sqlite_url) as found:
+        yield found
+
+
+@pytest.fixture
+def networked(tmp_path: Path, mariadb_url: str, redis_url: str) -> Iterator[Cluster]:
+    """Board on Redis, store on MariaDB."""
+    with cluster(tmp_path, store_url=mariadb_url, board_url=redis_url) as found:
+        yield found
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, postgres_url: str) -> Iterator[Cluster]:
+    """Board and store on PostgreSQL."""
+    with cluster(tmp_path, store_url=postgres_url) as found:
+        yield found
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("networked", marks=[pytest.mark.redis, pytest.mark.mariadb]),
+        pytest.param("on_postgres", marks=pytest.mark.postgresql),
+    ]
+)
+def anywhere(request: pytest.FixtureRequest) -> Cluster:
+    """Each kind of cluster in turn."""
+    found: Cluster = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(
+    params=["embedded", pytest.param("networked", marks=[pytest.mark.redis, pytest.mark.mariadb])]
+)
+def both(request: pytest.FixtureRequest) -> Cluster:
+    """The two kinds that differ most."""
+    found: Cluster = request.getfixturevalue(request.param)
+    return found

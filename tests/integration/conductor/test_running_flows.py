@@ -1,0 +1,381 @@
+"""Flows run to their ends: what is recorded, what the job's end is, and what a task may do to the process."""
+
+from __future__ import annotations
+
+import enum
+import sys
+import threading
+from typing import Any
+
+import pytest
+from taskflow import retry
+from taskflow.patterns import graph_flow, linear_flow, unordered_flow
+from taskflow.task import EVENT_UPDATE_PROGRESS
+
+from jobrunner.model import JobState
+from tests.support.runs import Calls, Note, Runs, raises
+
+
+def test_atoms_of_a_linear_flow_run_in_order_and_give_the_result(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls, provides="x"), Note("b", calls, requires=["x"]))
+
+    job = runs.run(runs.post(flow))
+    assert calls == ["a", "b"]
+    assert (job.state, job.result, job.error) == (JobState.SUCCEEDED, {"x": "A"}, None)
+    assert runs.states(job.id) == {"a": "SUCCESS", "b": "SUCCESS"}
+    assert job.finished_ms is not None
+
+
+def test_parameters_reach_the_factory_and_the_atoms(runs: Runs) -> None:
+    seen: list[Any] = []
+
+    class Show(Note):
+        def execute(self, name: str, job_id: str) -> Any:  # type: ignore[override]
+            seen.append((name, job_id))
+
+    def flow(name: str, times: int = 2) -> Any:
+        return linear_flow.Flow("f").add(*[Show(f"s{i}", []) for i in range(times)])
+
+    job = runs.run(runs.post(flow, name="bob"))
+    assert seen == [("bob", job.id)] * 2
+    assert job.result is None
+
+
+def test_a_parallel_engine_runs_atoms_at_once(runs: Runs) -> None:
+    calls: Calls = []
+    together = threading.Barrier(3)
+
+    def flow() -> Any:
+        wait = lambda: together.wait(10) >= 0  # noqa: E731
+        return unordered_flow.Flow("f").add(*[Note(f"a{i}", calls, does=wait) for i in range(3)])
+
+    job = runs.run(runs.post(flow, engine="parallel"))
+    assert job.state is JobState.SUCCEEDED
+    assert sorted(calls) == ["a0", "a1", "a2"]
+
+
+def test_a_failing_atom_reverts_those_before_it_last_first(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        boom = Note("c", calls, does=raises(ValueError("no such luck")))
+        return linear_flow.Flow("f").add(Note("a", calls), Note("b", calls), boom, Note("d", calls))
+
+    job = runs.run(runs.post(flow))
+    assert calls == ["a", "b", "c", "-c", "-b", "-a"]
+    assert job.state is JobState.REVERTED
+    assert job.error is not None
+    assert (job.error.kind, job.error.message, job.error.atom) == ("ValueError", "no such luck", "c")
+    assert "raise error" in (job.error.traceback or "")
+    assert runs.states(job.id) == {"a": "REVERTED", "b": "REVERTED", "c": "REVERTED", "d": "PENDING"}
+
+
+def test_a_failing_revert_fails_the_job_and_names_both_faults(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(
+            Note("a", calls),
+            Note("b", calls, undoes=raises(OSError("disk is full"))),
+            Note("c", calls, does=raises(ValueError("bad input"))),
+        )
+
+    job = runs.run(runs.post(flow))
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert "disk is full" in job.error.message
+    assert "bad input" in job.error.message
+    assert job.error.atom == "b"
+    assert runs.states(job.id)["b"] == "REVERT_FAILURE"
+    assert runs.states(job.id)["a"] == "SUCCESS"
+
+
+def test_times_tries_again_until_it_works(runs: Runs) -> None:
+    calls: Calls = []
+
+    def sometimes() -> str:
+        if calls.count("a") < 3:
+            raise ValueError("not yet")
+        return "done"
+
+    def flow() -> Any:
+        return linear_flow.Flow("f", retry=retry.Times(5, "r")).add(
+            Note("a", calls, does=sometimes, provides="x")
+        )
+
+    job = runs.run(runs.post(flow))
+    assert calls == ["a", "-a", "a", "-a", "a"]
+    assert job.state is JobState.SUCCEEDED
+    assert job.result["x"] == "done"
+    assert runs.atoms(job.id)["a"].starts == 3
+
+
+def test_times_gives_up(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f", retry=retry.Times(3, "r")).add(
+            Note("a", calls, does=raises(ValueError("never")))
+        )
+
+    job = runs.run(runs.post(flow))
+    assert calls.count("a") == 3
+    assert job.state is JobState.REVERTED
+
+
+def test_for_each_gives_each_value_once(runs: Runs) -> None:
+    seen: list[Any] = []
+
+    class Take(Note):
+        def execute(self, value: Any) -> Any:  # type: ignore[override]
+            seen.append(value)
+            if value != {"n": 3}:
+                raise ValueError(str(value))
+
+    def flow() -> Any:
+        values = retry.ForEach([1, "two", {"n": 3}, 4], "r", provides="value")
+        return linear_flow.Flow("f", retry=values).add(Take("t", []))
+
+    job = runs.run(runs.post(flow))
+    assert seen == [1, "two", {"n": 3}]
+    assert job.state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        (SystemExit(3), "SystemExit"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit(), "Generator"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["serial", "parallel"])
+def test_a_task_that_would_end_the_process_fails(
+    runs: Runs, fault: BaseException, word: str, engine: str
+) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls), Note("b", calls, does=raises(fault)))
+
+    job = runs.run(runs.post(flow, engine=engine))
+    assert job.state is JobState.REVERTED
+    assert job.error is not None
+    assert word in job.error.message
+    assert calls == ["a", "b", "-b", "-a"]
+
+
+def test_an_error_that_came_of_an_attempt_to_exit_is_recorded(runs: Runs) -> None:
+    """As a task makes of what argparse does to bad arguments; TaskFlow alone could not hold such a failure."""
+    calls: Calls = []
+
+    def parse() -> None:
+        try:
+            sys.exit(2)
+        except SystemExit:
+            raise ValueError("bad arguments")  # noqa: B904 - the point is the context that is left
+
+    def chained() -> None:
+        try:
+            parse()
+        except ValueError as error:
+            raise RuntimeError("no backup") from error
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls), Note("b", calls, does=chained))
+
+    job = runs.run(runs.post(flow))
+    assert (job.state, calls) == (JobState.REVERTED, ["a", "b", "-b", "-a"])
+    assert job.error is not None
+    assert (job.error.kind, job.error.message) == ("RuntimeError", "no backup")
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (object(), "object"),
+        ({"deep": [1, {"er": {1, 2}}]}, "set"),
+        (Colour.RED, "Colour"),
+        (float("nan"), "nan"),
+        ("\ud800", "not valid Unicode"),
+        (b"bytes", "bytes"),
+        ("x" * (9 * 1024 * 1024), "too large"),
+    ],
+    ids=["object", "set", "enum", "nan", "surrogate", "bytes", "large"],
+)
+def test_a_result_that_cannot_be_stored_fails_its_atom_at_once(runs: Runs, value: Any, word: str) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls), Note("b", calls, does=lambda: value))
+
+    job = runs.run(runs.post(flow))
+    assert calls == ["a", "b", "-b", "-a"]
+    assert job.state is JobState.REVERTED
+    assert job.error is not None
+    assert job.error.kind == "NotStorable"
+    assert "atom b" in job.error.message
+    assert word in job.error.message
+
+
+def test_a_revert_whose_result_cannot_be_stored_fails_the_revert(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(
+            Note("a", calls, undoes=lambda: "x" * 70_000), Note("b", calls, does=raises(ValueError("boom")))
+        )
+
+    job = runs.run(runs.post(flow))
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert "revert of the atom a" in job.error.message
+    assert "too large" in job.error.message
+
+
+def test_values_are_the_same_on_the_first_pass_as_after_a_resume(runs: Runs) -> None:
+    seen: list[Any] = []
+    value = {"pair": (1, 2), 3: "three", "text": "é\x00", "float": 0.1}
+
+    class Show(Note):
+        def execute(self, x: Any) -> Any:  # type: ignore[override]
+            seen.append(x)
+
+    def flow() -> Any:
+        make = Note("make", [], does=lambda: value, provides="x")
+        stop = Note("stop", [], does=lambda: None)
+        return linear_flow.Flow("f").add(make, Show("first", []), stop, Show("second", []))
+
+    job_id = runs.post(flow)
+    assert runs.run(job_id).state is JobState.SUCCEEDED
+    assert seen[0] == {"pair": [1, 2], "3": "three", "text": "é\x00", "float": 0.1}
+    assert runs.atoms(job_id)["make"].result == seen[0] == seen[1]
+
+
+class Awkward(Exception):
+    def __init__(self, what: object) -> None:
+        super().__init__(what, {1, 2}, b"raw")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Awkward(object()),
+        ValueError("\ud800 lone"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        OSError(),
+    ],
+    ids=["args", "surrogate", "unicode", "empty"],
+)
+def test_exceptions_that_json_cannot_hold_are_recorded_all_the_same(runs: Runs, error: Exception) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls), Note("b", calls, does=raises(error)))
+
+    job = runs.run(runs.post(flow))
+    assert job.state is JobState.REVERTED
+    assert job.error is not None
+    assert job.error.kind == type(error).__name__
+    assert calls == ["a", "b", "-b", "-a"]
+
+
+def test_progress_that_cannot_be_stored_costs_only_itself(runs: Runs) -> None:
+    class Tells(Note):
+        def execute(self) -> Any:  # type: ignore[override]
+            for progress, said in ((0.5, {"what": object()}), (0.6, {"message": "fine"})):
+                self.notifier.notify(EVENT_UPDATE_PROGRESS, {"progress": progress, **said})
+            return 1
+
+    job = runs.run(runs.post(lambda: linear_flow.Flow("f").add(Tells("t", []))))
+    assert job.state is JobState.SUCCEEDED
+    assert runs.atoms(job.id)["t"].detail == "fine"
+
+
+def test_a_factory_that_raises_fails_the_job_in_plain_words(runs: Runs) -> None:
+    def flow() -> Any:
+        raise RuntimeError("no configuration here")
+
+    job = runs.run(runs.post(flow))
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert "no configuration here" in job.error.message
+
+
+def test_a_flow_that_lacks_an_argument_fails_before_any_atom_runs(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls), Note("b", calls, requires=["nobody_provides"]))
+
+    job = runs.run(runs.post(flow))
+    assert (job.state, calls) == (JobState.FAILED, [])
+    assert job.error is not None
+    assert "nobody_provides" in job.error.message
+
+
+def test_a_decider_that_says_no_leaves_the_rest_out(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        a, b, c = Note("a", calls), Note("b", calls), Note("c", calls)
+        found = graph_flow.Flow("f").add(a, b, c)
+        found.link(a, b, decider=lambda history: False)
+        found.link(b, c)
+        return found
+
+    job = runs.run(runs.post(flow))
+    assert (job.state, calls) == (JobState.SUCCEEDED, ["a"])
+
+
+def test_a_job_that_ended_by_the_record_is_not_run_again(runs: Runs) -> None:
+    """A crash between the flow's last state and the job's: the next owner settles, and runs nothing."""
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls))
+
+    job_id = runs.post(flow)
+    runs.run(job_id)
+    from jobrunner.persistence.tables import jobs
+
+    with runs.database.write() as connection:
+        connection.execute(jobs.update().values(state="RUNNING", owner="node:0:dead", finished_ms=None))
+    job = runs.run(job_id)
+    assert (job.state, calls) == (JobState.SUCCEEDED, ["a"])
+
+
+def test_a_failed_flow_is_not_tried_again_by_the_next_owner(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        bad = Note("a", calls, does=raises(ValueError("x")), undoes=raises(ValueError("y")))
+        return linear_flow.Flow("f").add(bad)
+
+    job_id = runs.post(flow)
+    assert runs.run(job_id).state is JobState.FAILED
+    from jobrunner.persistence.tables import jobs
+
+    with runs.database.write() as connection:
+        connection.execute(jobs.update().values(state="RUNNING", owner="node:0:dead", finished_ms=None))
+    assert runs.run(job_id).state is JobState.FAILED
+    assert calls == ["a", "-a"]
+
+
+def test_recursion_without_end_fails_the_atom(runs: Runs) -> None:
+    def deep() -> Any:
+        return deep()
+
+    limit = sys.getrecursionlimit()
+    job = runs.run(runs.post(lambda: linear_flow.Flow("f").add(Note("a", [], does=deep))))
+    assert job.state is JobState.REVERTED
+    assert job.error is not None
+    assert job.error.kind == "RecursionError"
+    assert sys.getrecursionlimit() == limit

@@ -1,0 +1,139 @@
+"""A worker's claims, in the test's own process: what it starts, what it does not start twice, what it gives back."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobrunner.conductor import worker as worker_module
+from jobrunner.conductor.channel import Channel
+from jobrunner.conductor.clock import boottime
+from jobrunner.conductor.worker import Worker
+from jobrunner.errors import StoreUnavailable
+from jobrunner.model import JobState
+from jobrunner.persistence.store import board_entry
+from tests.support.boards import until
+from tests.support.conductors import Cluster
+
+OWNER = "alice:1:aa/0.bb"
+LEASE = 30.0
+
+
+class Started:
+    """A worker without its loops, and the supervisor's end of its line."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        ours, theirs = socket.socketpair()
+        self.line = Channel(ours)
+        self.worker = Worker(cluster.config, Channel(theirs), owner=OWNER)
+        self.worker._writer.start()
+        self.board = cluster.context.board
+
+    def close(self) -> None:
+        Path(self.cluster.gate()).touch()
+        assert self.worker.held.wait_below(1, 10)
+        self.worker._writer.stop()
+        self.worker._database.close()
+        self.line.close()
+        self.worker.channel.close()
+
+    def claim(self, job_id: str) -> None:
+        assert self.board.claim_these(OWNER, [job_id], lease=LEASE) == [job_id]
+        self.worker._start([job_id], boottime() + LEASE)
+
+    def tell(self) -> None:
+        self.worker.ended.tell(self.board)
+
+
+@pytest.fixture
+def started(embedded: Cluster) -> Iterator[Started]:
+    found = Started(embedded)
+    yield found
+    found.close()
+
+
+def held_job(started: Started) -> str:
+    job_id = started.cluster.post("steps", hold=2, gate=started.cluster.gate())
+    started.claim(job_id)
+    started.cluster.started("step2")
+    return job_id
+
+
+def test_a_job_that_runs_here_is_not_begun_again_when_the_board_forgot_it(started: Started) -> None:
+    job_id = held_job(started)
+    held = started.worker.held.get(job_id)
+    assert held is not None
+    started.board.withdraw([job_id])
+    started.board.post([board_entry(started.cluster.job(job_id))])
+    held.until = boottime() + 1
+    started.claim(job_id)
+    assert started.cluster.job(job_id).epoch == 1
+    assert held.until > boottime() + LEASE / 2
+    started.cluster.open(started.cluster.gate())
+    started.cluster.succeeded_here(job_id)
+    assert len(started.cluster.evidence(what="start")) == 3
+
+
+def test_a_job_whose_lost_run_still_goes_on_here_is_given_back(started: Started) -> None:
+    job_id = held_job(started)
+    started.worker.held.stop([job_id], "lost")
+    started.board.release(OWNER, [job_id])
+    started.claim(job_id)
+    assert started.cluster.job(job_id).epoch == 1
+    started.tell()
+    assert started.board.owners([job_id]) == {}
+    assert started.board.known([job_id]) == {job_id}
+
+
+def test_a_claim_that_cannot_be_begun_is_given_back(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: Any, **kwargs: Any) -> Any:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(worker_module, "begin", away)
+    job_id = started.cluster.post("quick")
+    with pytest.raises(StoreUnavailable):
+        started.claim(job_id)
+    assert started.board.owners([job_id]) == {job_id: OWNER}
+    started.tell()
+    assert started.board.owners([job_id]) == {}
+    assert len(started.worker.held) == len(started.worker.ended) == 0
+
+
+def test_a_job_that_the_board_forgot_is_posted_again_when_it_goes_back(started: Started) -> None:
+    job_id = held_job(started)
+    started.board.withdraw([job_id])
+    started.worker._stop()
+    started.cluster.open(started.cluster.gate())
+    assert started.worker.held.wait_below(1, 10)
+    started.tell()
+    assert started.cluster.job(job_id).state is JobState.SUSPENDED
+    assert started.board.known([job_id]) == {job_id}
+
+
+def test_what_ended_is_told_until_the_board_has_heard_it(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobrunner.errors import BoardUnavailable
+
+    job_id = started.cluster.post("quick")
+    started.claim(job_id)
+    until(lambda: len(started.worker.ended) == 1)
+
+    def away(*args: Any) -> int:
+        raise BoardUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(started.board, "consume", away)
+        with pytest.raises(BoardUnavailable):
+            started.tell()
+    assert len(started.worker.ended) == 1
+    started.tell()
+    assert started.board.known([job_id]) == set()
+    assert len(started.worker.ended) == 0

@@ -1,0 +1,127 @@
+"""What queries read of a table with 20,000 jobs, as MariaDB counts it: about what they show, not what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from jobrunner.model import JobState, Posting
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.ownership import begin, cancel_requests, lock_rows
+from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.store import JobFilter, Store
+from jobrunner.persistence.tables import jobs
+from tests.support.journals import NODE, OWNER
+from tests.support.servers import MariaDbServer
+
+pytestmark = pytest.mark.mariadb
+JOBS, RUNNING = 20_000, 40
+
+
+@pytest.fixture(scope="module")
+def store(mariadb_server: MariaDbServer) -> Iterator[Store]:
+    """18,000 jobs have ended, in two ways; of 2,000 that are open, 40 run; there are 20 types."""
+    url = mariadb_server.create_database()
+    database = Database(url + "?ssl_disabled=true", pool_size=1)
+    upgrade(database)
+    store = Store(database)
+    store.insert([Posting(type=f"type-{number % 20}") for number in range(JOBS)], now_ms=1_000)
+    with database.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.seq <= JOBS * 0.9).values(state="SUCCEEDED"))
+        connection.execute(jobs.update().where(jobs.c.seq <= 10).values(state="FAILED"))
+        connection.execute(jobs.update().where(jobs.c.seq > JOBS * 0.9).values(created_ms=2_000))
+        newest = sa.select(jobs.c.id).order_by(jobs.c.seq.desc()).limit(RUNNING)
+        ids = list(connection.execute(newest).scalars())
+    begin(database, ids, owner=OWNER, node=NODE)
+    with database.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.id.in_(ids[:3])).values(cancel="revert"))
+        connection.execute(sa.text("ANALYZE TABLE jobs")).all()
+    yield store
+    database.close()
+    mariadb_server.drop_database(url)
+
+
+def rows_read(store: Store, work: Callable[[], Any]) -> int:
+    """How many rows of tables and indexes the server read for this; the pool's one connection does it all."""
+    with store.database.engine.connect() as connection:
+        connection.execute(sa.text("FLUSH STATUS"))
+    work()
+    query = sa.text("SHOW SESSION STATUS LIKE 'Handler_read%'")
+    with store.database.engine.connect() as connection:
+        return sum(int(value) for _, value in connection.execute(query))
+
+
+def test_the_instrument_counts(store: Store) -> None:
+    def read_all() -> None:
+        with store.database.read() as connection:
+            connection.execute(sa.select(jobs.c.note)).all()
+
+    assert rows_read(store, read_all) >= JOBS
+
+
+ENDED_BADLY = [JobState.FAILED, JobState.REVERTED, JobState.TIMED_OUT]
+LISTS = {
+    "all": JobFilter(),
+    "running": JobFilter(states=[JobState.RUNNING]),
+    "rare": JobFilter(states=[JobState.FAILED]),
+    "ended badly": JobFilter(states=ENDED_BADLY),
+    "every state": JobFilter(states=list(JobState)),
+    "type": JobFilter(types=["type-7"]),
+    "types": JobFilter(types=["type-7", "type-8"]),
+    "no such type": JobFilter(types=["none"]),
+    "state and type": JobFilter(states=[JobState.FAILED], types=["type-7"]),
+    "states and types": JobFilter(states=ENDED_BADLY, types=["type-7", "type-8"]),
+    "since": JobFilter(since_ms=2_000),
+    "since never": JobFilter(since_ms=3_000),
+}
+
+
+@pytest.mark.parametrize("wanted", LISTS.values(), ids=LISTS)
+@pytest.mark.parametrize("before", [None, JOBS // 2])
+def test_a_page(store: Store, wanted: JobFilter, before: int | None) -> None:
+    branches = max(1, len(wanted.states)) * max(1, len(wanted.types))
+    if before is not None and wanted.since_ms == 2_000:
+        pytest.skip("there is nothing older that was posted later")
+    assert rows_read(store, lambda: store.page(wanted, limit=50, before=before)) <= 51 * (4 * branches + 2)
+
+
+def test_the_first_and_the_last_page_of_open_jobs(store: Store) -> None:
+    for after in (0, JOBS - 600):
+        assert rows_read(store, lambda after=after: store.open_entries(after=after, limit=500)) <= 500 * 6
+
+
+def test_finding_getting_and_counting(store: Store) -> None:
+    job = store.page(JobFilter(), limit=1)[0][0]
+    assert rows_read(store, lambda: store.find(job.id[:12])) <= 10
+    assert rows_read(store, lambda: store.get(job.id)) <= 5
+    assert rows_read(store, lambda: store.get_many([job.id] * 3)) <= 10
+    assert rows_read(store, store.counts) <= 2_100
+    assert rows_read(store, lambda: store.history(job.id)) <= 10
+
+
+def test_claims_and_requests_to_cancel(store: Store) -> None:
+    found: dict[str, Any] = {}
+    assert (
+        rows_read(store, lambda: found.update(cancel_requests(store.database, [OWNER, "other"])))
+        <= RUNNING + 10
+    )
+    assert len(found) == 3
+    ids = [job.id for job in store.page(JobFilter(states=[JobState.WAITING]), limit=8)[0]]
+    assert rows_read(store, lambda: begin(store.database, ids, owner=OWNER, node=NODE)) <= 8 * 6
+
+
+def test_rows_are_locked_by_the_index_of_their_ids(store: Store) -> None:
+    """Also where a table is so small that MariaDB would rather read, and lock, all of it."""
+    with store.database.read() as connection:
+        query = (
+            sa.select(jobs.c.id).where(jobs.c.id.in_(["a", "b"])).with_hint(jobs, "FORCE INDEX (id)", "mysql")
+        )
+        text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        assert connection.execute(sa.text(f"EXPLAIN {text}")).mappings().one()["key"] == "id"
+        seen: list[str] = []
+        sa.event.listen(connection, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
+        lock_rows(connection, ["a"], sa.select(jobs.c.id))
+        assert "FORCE INDEX (id)" in seen[0]

@@ -1,0 +1,88 @@
+"""What the drivers' errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import psycopg
+import pymysql
+import pytest
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from jobrunner.persistence.faults import brief, is_away, is_passing
+
+PASSING = [
+    *(pymysql.err.OperationalError(code, "x") for code in (1205, 1213, 1020, 1317, 1969)),
+    psycopg.errors.SerializationFailure(),
+    psycopg.errors.DeadlockDetected(),
+    psycopg.errors.LockNotAvailable(),
+    psycopg.errors.QueryCanceled(),
+    psycopg.errors.IdleInTransactionSessionTimeout(),
+    sqlite3.OperationalError("database is locked"),
+]
+AWAY = [
+    *(
+        pymysql.err.OperationalError(code, "x")
+        for code in (1040, 1053, 1290, 1836, 2002, 2003, 2006, 2013, 1021)
+    ),
+    psycopg.OperationalError("connection refused"),
+    psycopg.errors.AdminShutdown(),
+    psycopg.errors.TooManyConnections(),
+    psycopg.errors.DiskFull(),
+    psycopg.errors.ReadOnlySqlTransaction(),
+    psycopg.errors.ConnectionFailure(),
+    sqlite3.OperationalError("disk I/O error"),
+    sqlite3.OperationalError("database or disk is full"),
+]
+FOR_GOOD = [
+    pymysql.err.IntegrityError(1062, "Duplicate entry"),
+    pymysql.err.DataError(1406, "Data too long"),
+    pymysql.err.OperationalError(1045, "Access denied"),
+    psycopg.errors.UniqueViolation(),
+    psycopg.errors.StringDataRightTruncation(),
+    psycopg.errors.InvalidPassword(),
+    sqlite3.IntegrityError("UNIQUE constraint failed"),
+    sqlite3.OperationalError("no such table: jobs"),
+    TypeError("no driver's error"),
+]
+
+
+def wrapped(error: BaseException) -> DBAPIError:
+    return OperationalError("SELECT 1", {}, error)
+
+
+def words(error: BaseException) -> str:
+    return f"{type(error).__name__}{error.args}"
+
+
+@pytest.mark.parametrize("error", PASSING, ids=words)
+def test_passing(error: BaseException) -> None:
+    assert is_passing(wrapped(error))
+    assert not is_away(wrapped(error))
+
+
+@pytest.mark.parametrize("error", AWAY, ids=words)
+def test_away(error: BaseException) -> None:
+    assert is_away(wrapped(error))
+    assert not is_passing(wrapped(error))
+
+
+@pytest.mark.parametrize("error", FOR_GOOD, ids=words)
+def test_for_good(error: BaseException) -> None:
+    assert not is_away(wrapped(error))
+    assert not is_passing(wrapped(error))
+
+
+def test_what_sqlalchemy_itself_says() -> None:
+    broken = DBAPIError("SELECT 1", {}, TypeError("x"), connection_invalidated=True)
+    assert is_away(broken)
+    assert is_away(PoolTimeout("QueuePool limit reached"))
+    assert not is_away(ValueError())
+    assert not is_passing(ValueError())
+
+
+def test_an_error_in_brief() -> None:
+    assert brief(wrapped(pymysql.err.OperationalError(2003, "Can't connect"))) == "Can't connect (2003)"
+    assert brief(wrapped(sqlite3.OperationalError("a\n  b"))) == "a b"
+    assert brief(ValueError("plain")) == "plain"
