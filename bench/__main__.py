@@ -1,4 +1,7 @@
-"""``python -m bench``: measure the table and print it."""
+"""``python -m bench``: measure the table and print it.
+
+A missed goal is said to be missed, and is no error; a figure that could not be measured is one.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def main() -> int:
         print("", what, sep="\n")
     if not args.no_results:
         print("", results.write_figures(told, described, kind="full" if args.full else "bench"), sep="\n")
-    return int(any(figure["verdict"] in (Verdict.MISSED.value, Verdict.FAILED.value) for figure in told))
+    return int(any(figure["verdict"] == Verdict.FAILED.value for figure in told))
 
 
 def measure_all(bench: Bench, chosen: list[Measure], budget: float) -> dict[str, Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
@@ -18,7 +19,8 @@ from bench.servers import Servers
 from bench.stock import measure as stock
 
 REPEAT = 3
-"""Rates are the median of so many runs: a machine has its moods."""
+ENOUGH_S = 20.0
+"""Rates are the median of so many runs, since a machine has its moods; of fewer, if those took so long already."""
 
 
 @dataclass
@@ -40,13 +42,21 @@ class Measure:
     run: Callable[[Bench], Found]
 
 
+def _runs(run: Callable[[], float], times: int = REPEAT) -> list[float]:
+    began = time.monotonic()
+    found = [run()]
+    while len(found) < times and time.monotonic() - began < ENOUGH_S:
+        found.append(run())
+    return found
+
+
 # -- jobs a second, beside stock TaskFlow
 
 
 def _stock(bench: Bench, key: str, run: Callable[[], float], *, times: int = 1) -> float:
     """Stock TaskFlow's figure, measured once in a run."""
     if key not in bench.stock:
-        bench.stock[key] = median(run() for _ in range(times))
+        bench.stock[key] = median(_runs(run, times))
     return bench.stock[key]
 
 
@@ -56,7 +66,7 @@ def _stock_drain(bench: Bench) -> float:
 
 def _drain(bench: Bench, *, number: int, processes: int | None) -> Measured:
     with place.on_servers(bench.servers) as ours:
-        rates = [drained.drain(ours, number=number, processes=processes).rate for _ in range(REPEAT)]
+        rates = _runs(lambda: drained.drain(ours, number=number, processes=processes).rate)
     return Measured(value=median(rates), stock=_stock_drain(bench), detail={"runs": rates, "jobs": number})
 
 
@@ -77,15 +87,15 @@ def atoms(bench: Bench) -> Found:
     number, each = 300, 10
     reference = _stock(bench, "atoms", lambda: stock.drain(bench.servers, number=20, atoms=each).rate * each)
     with place.on_servers(bench.servers) as ours:
-        rates = [drained.drain(ours, number=number, atoms=each).rate * each for _ in range(REPEAT)]
+        rates = _runs(lambda: drained.drain(ours, number=number, atoms=each).rate * each)
     return {"atoms": Measured(value=median(rates), stock=reference, detail={"runs": rates, "jobs": number})}
 
 
 def post(bench: Bench) -> Found:
     reference = _stock(bench, "post", lambda: stock.posting(bench.servers, number=100), times=REPEAT)
     with place.on_servers(bench.servers) as ours:
-        one = [posting.one_by_one(ours, number=400) for _ in range(REPEAT)]
-        batch = [posting.in_batches(ours, batches=8) for _ in range(REPEAT)]
+        one = _runs(lambda: posting.one_by_one(ours, number=400))
+        batch = _runs(lambda: posting.in_batches(ours, batches=8))
     return {
         "post_one": Measured(value=median(one), stock=reference, detail={"runs": one}),
         "post_batch": Measured(value=median(batch), stock=reference, detail={"runs": batch}),
@@ -96,12 +106,10 @@ def post(bench: Bench) -> Found:
 
 
 def idle_latency(bench: Bench) -> Found:
-    theirs = stock.idle_latency(bench.servers, number=25)
+    theirs = stock.idle_latency(bench.servers, number=15)
     with place.on_servers(bench.servers) as ours:
         found = _latencies("idle", latency.idle_latency(ours, number=200), theirs)
-        return found | _latencies(
-            "idle_cores", latency.idle_latency(ours, number=100, processes=None), theirs
-        )
+        return found | _latencies("idle_cores", latency.idle_latency(ours, number=60, processes=None), theirs)
 
 
 def embedded_latency(bench: Bench) -> Found:
@@ -204,14 +212,10 @@ def list_million(bench: Bench) -> Found:
 
 _MEMORY = ("memory_supervisor", "memory_worker")
 
-SHORT: tuple[Measure, ...] = (
-    Measure(rows=("drain_one",), run=drain_one),
-    Measure(rows=("drain_cores",), run=drain_cores),
-    Measure(rows=("atoms",), run=atoms),
+COSTS: tuple[Measure, ...] = (
     Measure(rows=("post_one", "post_batch"), run=post),
     Measure(rows=("idle_p50", "idle_p99", "idle_cores_p50", "idle_cores_p99"), run=idle_latency),
     Measure(rows=("embedded_p50", "embedded_p99"), run=embedded_latency),
-    Measure(rows=("drain_embedded",), run=drain_embedded),
     Measure(rows=("claim_redis",), run=claim_redis),
     Measure(rows=("claim_mariadb",), run=claim_mariadb),
     Measure(rows=("claim_sqlite",), run=claim_sqlite),
@@ -219,9 +223,16 @@ SHORT: tuple[Measure, ...] = (
     Measure(rows=("idle_cpu_embedded",), run=idle_cpu_embedded),
     Measure(rows=("failover_worker",), run=failover_worker),
 )
-ALL = (*SHORT, Measure(rows=_MEMORY, run=memory_short))
+RATES: tuple[Measure, ...] = (
+    Measure(rows=("drain_one",), run=drain_one),
+    Measure(rows=("drain_cores",), run=drain_cores),
+    Measure(rows=("atoms",), run=atoms),
+    Measure(rows=("drain_embedded",), run=drain_embedded),
+)
+ALL = (*COSTS, Measure(rows=_MEMORY, run=memory_short), *RATES)
 FULL = (
-    *SHORT,
+    *COSTS,
+    *RATES,
     Measure(rows=(*_MEMORY, "memory_growth"), run=memory_long),
     Measure(rows=("failover_conductor",), run=failover_conductor),
     Measure(rows=("listing", "listing_rows"), run=list_million),

@@ -56,7 +56,10 @@ def running(place: Path, *, postgresql: bool = False) -> Iterator[Servers]:
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         redis = RedisServer(directory / "redis")
-        mariadb = MariaDbServer(directory / "mariadb", watch=None, **MARIADB)
+        # A MariaDB that starts clears its temporary directory, whoever else uses it: so not /tmp.
+        mariadb = MariaDbServer(
+            directory / "mariadb", watch=None, tmpdir=str(directory / "mariadb"), **MARIADB
+        )
         wanted: list[Server] = [redis, mariadb]
         postgres = PostgresServer(directory / "postgresql", watch=None, **POSTGRESQL) if postgresql else None
         if postgres is not None:

@@ -15,7 +15,7 @@ def figure_cells(figure: dict[str, Any]) -> tuple[str, ...]:
         figure["title"],
         number(figure["stock"]),
         "" if figure["value"] is None else f"{number(figure['value'])} {unit}",
-        "" if figure["ratio"] is None or figure["kind"] == "at most" else f"{number(figure['ratio'])} x",
+        "" if figure["ratio"] is None or figure["kind"] != "times stock" else f"{number(figure['ratio'])} x",
         _goal(figure),
         figure["verdict"],
     )

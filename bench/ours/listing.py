@@ -30,7 +30,8 @@ REPEAT = 15
 # One in ten failed, one in a hundred was cancelled; four types of which one is rare. All are strewn over the table.
 NUMBER = "(jobs.seq * 31 + copies.n * 17)"
 STATES = f"IF({NUMBER} % 10 = 0, 'FAILED', IF({NUMBER} % 100 = 1, 'CANCELLED', 'SUCCEEDED'))"
-TYPES = f"IF({NUMBER} % 997 = 7, 'bench_rare', ELT(1 + {NUMBER} DIV 100 % 3, 'bench_noop', 'bench_stamped', 'bench_hold'))"
+COMMON = "'bench_noop', 'bench_stamped', 'bench_hold'"
+TYPES = f"IF({NUMBER} % 997 = 7, 'bench_rare', ELT(1 + {NUMBER} DIV 100 % 3, {COMMON}))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,9 @@ def _fill(context: JobContext, number: int) -> None:
             have += _copy(connection, min(SEED * 100, number - have))
     with context.database.write() as connection:
         connection.exec_driver_sql("ANALYZE TABLE jobs")
+        found = connection.execute(sa.select(sa.func.count()).select_from(jobs)).scalar()
+    if found != number:
+        raise RuntimeError(f"the store has {found} jobs, not {number}")
 
 
 def _finish(connection: Connection) -> None:

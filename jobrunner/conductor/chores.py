@@ -84,7 +84,7 @@ class Chores:
         self._board: Board | None = None
         self._reported: Figures | None = None
         self._reported_at = 0.0
-        self._others: dict[str, int] = {}
+        self._others: dict[str, tuple[int, float]] = {}
         self._dead: queue.SimpleQueue[_Dead | None] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -180,6 +180,7 @@ class Chores:
             ended=figures.ended,
             types=figures.types,
             version=__version__,
+            rivals=self._rivals(),
         )
         other = report_node(
             self._database, self._node, self._identity, started_ms=self._started_ms, report=report
@@ -189,13 +190,19 @@ class Chores:
 
     def _seen(self, other: str) -> None:
         """Another conductor reported under this name. Once may be what a dead one left; twice, and it lives."""
-        self._others[other] = self._others.get(other, 0) + 1
-        if self._others[other] == 2:
+        times = self._others.get(other, (0, 0.0))[0] + 1
+        self._others[other] = (times, time.monotonic())
+        if times == 2:
             log.warning(
                 "another conductor runs under the node name %s: %s. Give each its own (conductor.name, or --name).",
                 self._node,
                 other,
             )
+
+    def _rivals(self) -> list[str]:
+        """Other living conductors that report under this node's name."""
+        recently = time.monotonic() - 3 * QUIET_REPORT_S
+        return [other for other, (times, seen) in self._others.items() if times > 1 and seen > recently]
 
     def _reconcile(self) -> None:
         self.connect()

@@ -10,9 +10,16 @@ import psutil
 
 
 def node_report(
-    *, processes: int, slots: int, running: int, ended: int, types: list[str], version: str
+    *,
+    processes: int,
+    slots: int,
+    running: int,
+    ended: int,
+    types: list[str],
+    version: str,
+    rivals: list[str],
 ) -> dict[str, Any]:
-    """The node's report: load, memory in bytes, and what the conductor does."""
+    """The node's report: load, memory in bytes, and what the conductor does; ``rivals`` use its name as well."""
     memory = psutil.virtual_memory()
     return {
         "processes": processes,
@@ -20,6 +27,7 @@ def node_report(
         "running": running,
         "ended": ended,
         "types": types,
+        "rivals": rivals,
         "load": list(os.getloadavg()),
         "cpus": os.cpu_count(),
         "memory_total": memory.total,

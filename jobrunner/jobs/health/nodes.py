@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from jobrunner.jobs import look as looking
 from jobrunner.jobs.health.finding import Finding, Reporter, Subject
@@ -13,9 +13,6 @@ from jobrunner.persistence.nodes import Node
 AREA = "nodes"
 ALIVE_S = 15.0
 """A conductor that said nothing for so long is not counted as living."""
-NEXT_REPORT_S = 3.0
-"""A living conductor reports every two seconds."""
-POLL_S = 0.1
 
 report = Reporter(AREA)
 
@@ -29,8 +26,6 @@ def look(subject: Subject) -> Iterator[Finding]:
     counts = looking.counts(context)
     waiting = counts.get(JobState.WAITING, 0) + counts.get(JobState.SUSPENDED, 0)
     yield from node_findings(known, now_ms=now_ms, waiting=waiting)
-    alive = [node for node in known if is_alive(node, now_ms)]
-    yield from doubles(alive, wait_for_reports(lambda: looking.nodes_known(context), alive))
 
 
 def node_findings(known: Sequence[Node], *, now_ms: int, waiting: int) -> Iterator[Finding]:
@@ -43,38 +38,17 @@ def node_findings(known: Sequence[Node], *, now_ms: int, waiting: int) -> Iterat
     else:
         yield report.ok("No conductor lives.", hint="Start one: jobrunner run")
     yield from _versions(alive)
+    yield from _doubles(alive)
 
 
-def wait_for_reports(
-    read: Callable[[], Sequence[Node]],
-    alive: Sequence[Node],
-    *,
-    patience: float = NEXT_REPORT_S,
-    pause: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> list[Node]:
-    """The next report of each of these nodes, as far as it comes within ``patience`` seconds."""
-    before = {node.name: node.seen_ms for node in alive}
-    later: dict[str, Node] = {}
-    deadline = clock() + patience
-    while len(later) < len(before) and clock() < deadline:
-        pause(POLL_S)
-        fresh = (node for node in read() if node.seen_ms > before.get(node.name, node.seen_ms))
-        later = {node.name: node for node in fresh} | later
-    return list(later.values())
-
-
-def doubles(before: Sequence[Node], after: Sequence[Node]) -> Iterator[Finding]:
-    """Two conductors that report under one name write the same row in turns.
-
-    One that was started again in the meantime is younger than the first look.
-    """
-    first = {node.name: node for node in before}
-    for node in after:
-        other = first[node.name]
-        if node.identity != other.identity and node.started_ms < other.seen_ms:
+def _doubles(alive: Sequence[Node]) -> Iterator[Finding]:
+    """Conductors notice by themselves when another one reports under their name."""
+    for node in alive:
+        rivals = node.report.get("rivals")
+        if isinstance(rivals, list) and rivals:
+            both = ", ".join([node.identity, *map(str, rivals)])
             yield report.warning(
-                f"Two conductors run under the name {node.name}: {other.identity} and {node.identity}.",
+                f"Two conductors run under the name {node.name}: {both}.",
                 "Give each its own: jobrunner run --name NAME, or conductor.name.",
             )
 

@@ -70,28 +70,29 @@ def test_a_conductors_workers_end_with_it_and_another_resumes(both: Cluster) -> 
     both.check_evidence([job_id])
 
 
-def test_a_machine_that_stands_still_records_nothing_when_it_goes_on(both: Cluster) -> None:
-    alice = both.start("alice")
-    job_id = both.post("steps", count=4, hold=2, gate=both.gate())
-    both.started("step2")
-    bob = both.start("bob")
+def test_a_machine_that_stands_still_records_nothing_when_it_goes_on(networked: Cluster) -> None:
+    """Not on SQLite: whoever is stopped in the middle of a write there holds the file's lock, and all others up."""
+    alice = networked.start("alice")
+    job_id = networked.post("steps", count=4, hold=2, gate=networked.gate())
+    networked.started("step2")
+    bob = networked.start("bob")
     alice.pause()
-    both.started("step2", times=2)
-    both.open(both.gate())
-    both.succeeded(job_id)
-    result = both.atoms(job_id)
+    networked.started("step2", times=2)
+    networked.open(networked.gate())
+    networked.succeeded(job_id)
+    result = networked.atoms(job_id)
     alice.resume()
     # The zombie's task ends too: it sees the gate. What it found out is not recorded, nor does it start step3.
-    both.until(lambda: len(both.evidence(atom="step2", what="end")) == 2, "the zombie's task ended")
-    later = both.post("quick", posting={"node": "alice"})
-    both.succeeded(later)
-    assert len(both.evidence(atom="step3", what="start")) == 1, alice.tail()
-    assert both.atoms(job_id) == result
-    assert both.owner_changes(job_id) == ["alice", "bob"]
+    networked.until(lambda: len(networked.evidence(atom="step2", what="end")) == 2, "the zombie's task ended")
+    later = networked.post("quick", posting={"node": "alice"})
+    networked.succeeded(later)
+    assert len(networked.evidence(atom="step3", what="start")) == 1, alice.tail()
+    assert networked.atoms(job_id) == result
+    assert networked.owner_changes(job_id) == ["alice", "bob"]
     assert alice.process.poll() is None
     assert "lost" in alice.log
     assert bob.process.poll() is None
-    both.check_evidence([job_id])
+    networked.check_evidence([job_id])
 
 
 def test_a_worker_that_hangs_is_killed_after_a_lease(embedded: Cluster) -> None:

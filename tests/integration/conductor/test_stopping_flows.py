@@ -11,6 +11,7 @@ from taskflow import retry
 from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 
 from jobrunner import stopping
+from jobrunner.conductor.engine import PARALLEL_LOOK_S
 from jobrunner.model import CancelMode, JobState
 from jobrunner.persistence.tables import jobs
 from jobrunner.stopping import Stopped, StopReason, StopSignal
@@ -360,6 +361,7 @@ def test_atoms_that_wait_for_a_thread_when_the_job_stops_stay_pending(runs: Runs
     def hold() -> None:
         stop.set("suspend")
         until(lambda: runs.flow_state(job_id) == "SUSPENDING")
+        threading.Event().wait(2 * PARALLEL_LOOK_S)  # so that the engine looks again before a thread is free
 
     def flow() -> Any:
         return unordered_flow.Flow("f").add(*[Note(f"t{i}", calls, does=hold) for i in range(12)])

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from jobrunner.assemble import make_worker
 from jobrunner.conductor import worker as worker_module
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
-from jobrunner.conductor.worker import Worker
 from jobrunner.errors import StoreUnavailable
 from jobrunner.model import JobState
 from jobrunner.persistence.store import board_entry
@@ -30,7 +30,7 @@ class Started:
         self.cluster = cluster
         ours, theirs = socket.socketpair()
         self.line = Channel(ours)
-        self.worker = Worker(cluster.config, Channel(theirs), owner=OWNER)
+        self.worker = make_worker(cluster.config, Channel(theirs), owner=OWNER, once=False, alone=None)
         self.worker._writer.start()
         self.board = cluster.context.board
 

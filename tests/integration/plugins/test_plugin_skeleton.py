@@ -158,10 +158,8 @@ def test_tests_without_init_files_find_their_plugin(
     write(tmp_path / "flows", "acme/tidy", FLOW)
     write(tmp_path / "flows", "acme/tidy/helper.py", "HELP = True")
     write(tmp_path / "flows", "acme/tidy/test_flow.py", TEST)
-    plugin = ["-p", "jobrunner.plugins.pytest_plugin"]
-
     named = [argument.format(tmp_path) for argument in arguments]
-    done = run(pytest_script(), "-q", "-p", "no:cacheprovider", *plugin, *named, cwd=tmp_path)
+    done = run(pytest_script(), "-q", "-p", "no:cacheprovider", *named, cwd=tmp_path)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
@@ -170,7 +168,5 @@ def test_the_pytest_plugin_leaves_other_projects_alone(tmp_path: Path) -> None:
     (tmp_path / "flows" / "__init__.py").write_text("MINE = True")
     (tmp_path / "test_it.py").write_text("def test_it():\n    from flows import MINE\n    assert MINE\n")
 
-    done = run(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "jobrunner.plugins.pytest_plugin", cwd=tmp_path
-    )
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
     assert "1 passed" in done.stdout, done.stdout + done.stderr

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobrunner.jobs.health import Finding, Health
-from jobrunner.jobs.health.nodes import doubles, node_findings, wait_for_reports
+from jobrunner.jobs.health.nodes import node_findings
 from jobrunner.persistence.nodes import Node
 
 NOW_MS = 1_700_000_000_000
@@ -51,39 +51,15 @@ def test_versions_of_living_nodes_that_differ_are_told() -> None:
     assert "0.9" not in warning.what
 
 
-def test_two_conductors_under_one_name_write_the_same_row() -> None:
+def test_two_conductors_under_one_name_are_told() -> None:
     first = node("a")
-    other = replace(first, identity="a:2:bbbb", seen_ms=first.seen_ms + 1000, started_ms=first.started_ms + 5)
-    (finding,) = doubles([first], [other])
-    assert "a:1:aaaa" in finding.what
-    assert "a:2:bbbb" in finding.what
+    finding = told([replace(first, report={**first.report, "rivals": ["a:2:bbbb"]})])[-1]
+    assert finding.health is Health.WARNING
+    assert "a:1:aaaa, a:2:bbbb" in finding.what
     assert finding.hint is not None
     assert "--name" in finding.hint
 
 
-def test_conductor_that_was_started_again_is_no_double() -> None:
-    first = node("a")
-    again = replace(first, identity="a:2:bbbb", seen_ms=NOW_MS + 900, started_ms=NOW_MS + 500)
-    assert list(doubles([first], [again])) == []
-
-
-def test_next_report_of_each_node_is_waited_for_within_the_patience() -> None:
-    first, other = node("a"), node("b")
-    later = replace(first, seen_ms=NOW_MS + 500)
-    reads = iter([[first, other], [later, other], [later, other], [later, other]])
-    ticks = iter(range(100))
-    found = wait_for_reports(
-        lambda: next(reads),
-        [first, other],
-        patience=5,
-        pause=lambda seconds: None,
-        clock=lambda: float(next(ticks)),
-    )
-    assert found == [later]
-
-
-def test_nobody_is_waited_for_where_nobody_lives() -> None:
-    def fail() -> Sequence[Node]:
-        raise AssertionError("nothing is to be read")
-
-    assert wait_for_reports(fail, []) == []
+def test_a_dead_conductor_has_no_rivals() -> None:
+    dead = replace(node("a", stopped=True), report={"rivals": ["a:2:bbbb"]})
+    assert not [finding for finding in told([dead]) if "Two conductors" in finding.what]
