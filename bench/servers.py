@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import psutil
 
@@ -51,6 +55,7 @@ def running(place: Path, *, postgresql: bool = False) -> Iterator[Servers]:
     Raises NotOnDisk, BinaryMissing or ServerNotReady.
     """
     require_disk(place)
+    signal.signal(signal.SIGTERM, _leave)
     directory = Path(tempfile.mkdtemp(prefix="jobrunner-bench-", dir=place))
     directory.chmod(0o711)  # PostgreSQL runs as another user, and must get to its data
     with contextlib.ExitStack() as stack:
@@ -68,6 +73,11 @@ def running(place: Path, *, postgresql: bool = False) -> Iterator[Servers]:
             stack.callback(server.close)
             server.start()
         yield Servers(directory=directory, redis=redis, mariadb=mariadb, postgresql=postgres)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End like an interrupted program: servers are closed, and files removed, on the way out."""
+    sys.exit(128 + number)
 
 
 def require_disk(place: Path) -> None:

@@ -46,6 +46,7 @@ def _work(line: socket.socket) -> int:
     if setup is None:
         return ORPHANED
     capture.install()
+    sys.setswitchinterval(0.0005)
     _start_logging(setup["log_level"], setup["name"])
     alone = setup["alone"]
     try:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -58,6 +58,37 @@ class Begun:
     """Their rows cannot be read: to be handed back with a delay."""
 
 
+def _locking(query: sa.Select[Any]) -> sa.Select[Any]:
+    """``query`` for the jobs whose ids are given as ``job_ids``, with its rows locked in the order of their ids.
+
+    MySQL locks rows as it reads them, in the order of the index that it reads: the index is named, since for a small
+    table it would read (and wait for) all rows. SQLite has locked everything at BEGIN. Made once: building a statement
+    costs more than sending it.
+    """
+    given = jobs.c.id.in_(sa.bindparam("job_ids", expanding=True))
+    return (
+        query.where(given).order_by(jobs.c.id).with_for_update().with_hint(jobs, "FORCE INDEX (id)", "mysql")
+    )
+
+
+LOCKED_JOBS = _locking(sa.select(jobs))
+LOCKED_EPOCHS = _locking(sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))
+
+_RAISE = (
+    jobs.update()
+    .where(jobs.c.seq.in_(sa.bindparam("seqs", expanding=True)))
+    .values(
+        epoch=jobs.c.epoch + 1,
+        state=JobState.RUNNING.value,
+        owner=sa.bindparam("new_owner"),
+        node=sa.bindparam("new_node"),
+        note=None,
+        updated_ms=sa.bindparam("now_ms"),
+        started_ms=sa.func.coalesce(jobs.c.started_ms, sa.bindparam("now_ms", type_=sa.BigInteger)),
+    )
+)
+
+
 def begin(
     database: Database, job_ids: Sequence[str], *, owner: str, node: str, patience: float = 10.0
 ) -> Begun:
@@ -73,7 +104,7 @@ def begin(
 
 
 def _begin(connection: Connection, job_ids: Sequence[str], *, owner: str, node: str, now_ms: int) -> Begun:
-    rows = lock_rows(connection, job_ids, sa.select(jobs))
+    rows = lock_rows(connection, job_ids, LOCKED_JOBS)
     begun = Begun()
     begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
     deadly = [job for job in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if job is not None]
@@ -96,11 +127,10 @@ def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Jo
         return None
     # Who claims a job that it owns by the record is alive: its own claim's answer was lost, or it could not settle.
     died = job.state is JobState.RUNNING and job.owner is not None and job.owner != owner
-    changed = {
-        "epoch": job.epoch + 1, "state": JobState.RUNNING.value, "owner": owner, "node": node, "note": None,
-        "deaths": job.deaths + died, "updated_ms": now_ms, "started_ms": job.started_ms or now_ms,
-    }  # fmt: skip
-    taken = job_from_row({**row, **changed})
+    taken = replace(
+        job, epoch=job.epoch + 1, state=JobState.RUNNING, owner=owner, node=node, note=None,
+        deaths=job.deaths + died, updated_ms=now_ms, started_ms=job.started_ms or now_ms,
+    )  # fmt: skip
     if taken.deaths >= MAX_DEATHS:
         begun.finished.append(job.id)
         return taken
@@ -113,13 +143,9 @@ def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Jo
 def _raise_epochs(
     connection: Connection, started: Sequence[Job], *, owner: str, node: str, now_ms: int
 ) -> None:
-    values: dict[str, Any] = {
-        "epoch": jobs.c.epoch + 1, "state": JobState.RUNNING.value, "owner": owner, "node": node, "note": None,
-        "updated_ms": now_ms, "started_ms": sa.func.coalesce(jobs.c.started_ms, now_ms),
-    }  # fmt: skip
-    if any(job.deaths for job in started):
-        values["deaths"] = _deaths_of(started)
-    connection.execute(jobs.update().where(jobs.c.seq.in_([job.seq for job in started])).values(values))
+    raising = _RAISE.values(deaths=_deaths_of(started)) if any(job.deaths for job in started) else _RAISE
+    said = {"seqs": [job.seq for job in started], "new_owner": owner, "new_node": node, "now_ms": now_ms}
+    connection.execute(raising, said)
     connection.execute(
         events.insert(),
         [
@@ -162,22 +188,19 @@ def _owners_died(deaths: int) -> JobError:
     )
 
 
-def lock_rows(connection: Connection, job_ids: Sequence[str], query: sa.Select[Any]) -> Sequence[Any]:
+def lock_rows(connection: Connection, job_ids: Sequence[str], wanted: sa.Select[Any]) -> Sequence[Any]:
     """Rows of ``jobs`` by id, locked for this transaction, in the order of their ids.
 
-    MySQL locks rows as it reads them, in the order of the index that it reads: the index is named, since for a small
-    table it would read (and wait for) all rows. SQLite has locked everything at BEGIN.
+    :param wanted: LOCKED_JOBS for whole rows, LOCKED_EPOCHS for ids, epochs and states
     """
-    wanted = query.where(jobs.c.id.in_(sorted(set(job_ids)))).order_by(jobs.c.id).with_for_update()
-    wanted = wanted.with_hint(jobs, "FORCE INDEX (id)", "mysql")
-    return connection.execute(wanted).mappings().all()
+    return connection.execute(wanted, {"job_ids": sorted(set(job_ids))}).mappings().all()
 
 
 def hand_back(database: Database, job: Job, settlement: Settlement, *, patience: float = 10.0) -> None:
     """Leave a job whose flow was not started, under its epoch; raises LeaseLost if somebody else owns it by now."""
 
     def work(connection: Connection) -> None:
-        rows = lock_rows(connection, [job.id], sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))
+        rows = lock_rows(connection, [job.id], LOCKED_EPOCHS)
         if not rows or rows[0]["epoch"] != job.epoch:
             raise LeaseLost
         if not is_settled(rows[0]["state"], settlement):
@@ -298,7 +321,7 @@ def _require_ended_badly(job_id: str, state: JobState) -> None:
 
 
 def _locked(connection: Connection, job_id: str) -> Any:
-    rows = lock_rows(connection, [job_id], sa.select(jobs))
+    rows = lock_rows(connection, [job_id], LOCKED_JOBS)
     if not rows:
         raise JobNotFound(f"There is no job {job_id}.", hint="`jobrunner list` shows the jobs there are.")
     return rows[0]

@@ -6,6 +6,7 @@ what fits. The atoms hold the whole of it; and a job that could not be settled w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,13 @@ def settle_rows(connection: Connection, settled: Sequence[Settled], now_ms: int)
     Costs two statements for up to SETTLE_BATCH jobs with SETTLE_BATCH_CHARACTERS of results and errors.
     """
     for batch in _batches([(each, _row(each.settlement, now_ms)) for each in settled]):
-        connection.execute(_update({each.job_id: row for each, row in batch}))
+        rows = {each.job_id: row for each, row in batch}
+        if all(row == batch[0][1] for row in rows.values()):
+            connection.execute(
+                _same_for_all(tuple(batch[0][1])), {"job_ids": sorted(rows), **_new(batch[0][1])}
+            )
+        else:
+            connection.execute(_update(rows))
         connection.execute(events.insert(), [_event(each, now_ms) for each, _ in batch])
 
 
@@ -95,6 +102,17 @@ def _row(settlement: Settlement, now_ms: int) -> dict[str, Any]:
     if settlement.available_ms:
         row["available_ms"] = settlement.available_ms
     return row
+
+
+@functools.cache
+def _same_for_all(columns: tuple[str, ...]) -> sa.Update:
+    """Sets the same in the rows of all given jobs, as when they succeeded with no result to show. Made once."""
+    values = {name: sa.bindparam(f"new_{name}", type_=jobs.c[name].type) for name in columns}
+    return jobs.update().where(jobs.c.id.in_(sa.bindparam("job_ids", expanding=True))).values(values)
+
+
+def _new(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in row.items()}
 
 
 def _update(rows: Mapping[str, Mapping[str, Any]]) -> sa.Update:

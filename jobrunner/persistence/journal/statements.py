@@ -20,9 +20,9 @@ from sqlalchemy.engine import Connection
 
 from jobrunner.persistence.journal.flow import Changes, Fence, FlowJournal
 from jobrunner.persistence.output import drop_middle, output_rows
-from jobrunner.persistence.ownership import lock_rows
+from jobrunner.persistence.ownership import LOCKED_EPOCHS, lock_rows
 from jobrunner.persistence.settling import Settled, is_settled, settle_rows
-from jobrunner.persistence.tables import atomdetails, flowdetails, jobs, logbooks, output
+from jobrunner.persistence.tables import atomdetails, flowdetails, logbooks, output
 
 Batch = Sequence[tuple[FlowJournal, Changes]]
 
@@ -30,7 +30,7 @@ Batch = Sequence[tuple[FlowJournal, Changes]]
 def epochs_held(connection: Connection, fences: Sequence[Fence]) -> dict[str, tuple[int, str]]:
     """Lock the rows of these fences' jobs, in the order of their ids; their epochs and states."""
     ids = [fence.job_id for fence in fences]
-    rows = lock_rows(connection, ids, sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))
+    rows = lock_rows(connection, ids, LOCKED_EPOCHS)
     return {row["id"]: (row["epoch"], row["state"]) for row in rows}
 
 

@@ -118,7 +118,7 @@ def test_meta_data_that_changed_in_place_is_written(stage: Stage) -> None:
 def hold(stage: Stage, *job_ids: str) -> sa.Connection:
     """Lock jobs' rows, as somebody else would, until the connection is rolled back."""
     connection = stage.database.engine.connect()
-    ownership.lock_rows(connection, job_ids, sa.select(jobs.c.id))
+    ownership.lock_rows(connection, job_ids, ownership.LOCKED_EPOCHS)
     return connection
 
 

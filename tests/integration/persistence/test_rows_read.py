@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from jobrunner.model import JobState, Posting
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.ownership import begin, cancel_requests, lock_rows
+from jobrunner.persistence.ownership import LOCKED_EPOCHS, begin, cancel_requests, lock_rows
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import jobs
@@ -123,5 +123,5 @@ def test_rows_are_locked_by_the_index_of_their_ids(store: Store) -> None:
         assert connection.execute(sa.text(f"EXPLAIN {text}")).mappings().one()["key"] == "id"
         seen: list[str] = []
         sa.event.listen(connection, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
-        lock_rows(connection, ["a"], sa.select(jobs.c.id))
+        lock_rows(connection, ["a"], LOCKED_EPOCHS)
         assert "FORCE INDEX (id)" in seen[0]
