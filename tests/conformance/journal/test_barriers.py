@@ -18,7 +18,7 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.backend import JournalBackend
 from jobrunner.persistence.ownership import Settlement
 from jobrunner.persistence.schema import upgrade
-from jobrunner.persistence.tables import atomdetails, jobs
+from jobrunner.persistence.tables import atomdetails
 from tests.support.journals import Stage, staged, until, watched
 
 SEEN: list[tuple[str, dict[str, str]]] = []
