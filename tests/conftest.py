@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,19 @@ from tests.support.servers import (
 )
 
 AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_log_handlers() -> Iterator[None]:
+    """A command that runs in the test's process sets up logging for itself: its stream is closed when the test is over."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in list(root.handlers):
+        if handler not in before and type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+    root.setLevel(level)
+
 
 RUN = pytest.StashKey[ServerRun]()
 LEFT_OUT = "PostgreSQL tests are left out: its programs (Debian's package postgresql) are not installed"
