@@ -37,7 +37,7 @@ AnyServer = TypeVar("AnyServer", bound=Server)
 
 @pytest.fixture(autouse=True)
 def _leave_no_log_handlers() -> Iterator[None]:
-    """A command that runs in the test's process sets up logging for itself: its stream is closed when the test is over."""
+    """A command in the test's process sets up logging for itself: its stream is closed when the test is over."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     yield

@@ -176,9 +176,14 @@ class SqliteEar(LookingEar):
         version = self._data_version()
         if version == self._version and self._seen is not None and now < self._due_at:
             return False
-        if version != self._version:
-            self._version, self._changed_at = version, now
+        self._version = version
         return True
+
+    def _look(self) -> set[str]:
+        heard = super()._look()
+        if heard:  # where one job comes, others follow; a change of other tables means nothing
+            self._changed_at = time.monotonic()
+        return heard
 
     def _next_pause(self) -> float:
         return SQLITE_BUSY_S if time.monotonic() < self._changed_at + SQLITE_BUSY_FOR_S else SQLITE_IDLE_S
