@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobrunner.errors import ConfigError, StoreUnavailable
 from jobrunner.persistence.engines import READ_ONLY, make_engine
-from jobrunner.persistence.faults import brief, is_away, is_passing
+from jobrunner.persistence.faults import brief, is_away, is_passing, is_refused
 
 T = TypeVar("T")
 
@@ -111,6 +111,11 @@ class Database:
                 f"The database {self.name} is not available: {brief(error)}",
                 hint="Is it running, and do host, port and account in persistence.url fit? "
                 "`jobrunner doctor` checks all of it.",
+            )
+        if is_refused(error):
+            return StoreUnavailable(
+                f"The database {self.name} refuses: {brief(error)}",
+                hint="Does the database exist, and may the account in persistence.url use, make and change its tables?",
             )
         if is_passing(error):
             return StoreUnavailable(

@@ -50,6 +50,14 @@ _MYSQL_AWAY = {
     2055,
     4031,  # MySQL: disconnected since idle
 }
+_MYSQL_REFUSED = {
+    1044,  # no right to the database
+    1045,  # wrong account or password
+    1049,  # no such database
+    1142,  # no right to the table
+    1698,  # wrong account: it may only log in otherwise
+}
+_POSTGRES_REFUSED = {"28000", "28P01", "3D000", "42501"}  # account, password, no such database, no right
 _POSTGRES_PASSING = {
     "25P03",  # idle in transaction for too long
     "40001",  # serialisation
@@ -91,6 +99,14 @@ def is_away(error: BaseException) -> bool:
     if type(original).__module__.startswith("psycopg"):
         return isinstance(error, OperationalError) and state is None
     return any(words in str(original) for words in _SQLITE_AWAY)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether the server does not let this account do what it wants, or has no such database."""
+    original = getattr(error, "orig", None)
+    if original is None:
+        return False
+    return _mysql_code(original) in _MYSQL_REFUSED or _sqlstate(original) in _POSTGRES_REFUSED
 
 
 def brief(error: BaseException) -> str:

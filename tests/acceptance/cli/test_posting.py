@@ -203,3 +203,17 @@ def test_types_are_listed_and_told(plugins: CommandLine) -> None:
     one = plugins("types", "greet")
     assert "who it is" in one.out
     assert plugins("types", "gret").code == 2
+
+
+@pytest.mark.parametrize("what", ["account", "database"])
+def test_a_database_that_refuses_is_told_in_its_own_words(
+    plugins: CommandLine, mariadb_url: str, what: str
+) -> None:
+    url = sa.make_url(mariadb_url)
+    wrong = url.set(username="nobody", password="wrong") if what == "account" else url.set(database="nowhere")
+    done = plugins("list", "--persistence-url", wrong.render_as_string(hide_password=False))
+    assert done.code == 75
+    assert "refuses" in done.err
+    assert ("Access denied" if what == "account" else "Unknown database") in done.err
+    assert "wrong@" not in done.err
+    assert "Traceback" not in done.err

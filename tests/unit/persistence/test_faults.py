@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from jobrunner.persistence.faults import brief, is_away, is_passing
+from jobrunner.persistence.faults import brief, is_away, is_passing, is_refused
 
 PASSING = [
     *(pymysql.err.OperationalError(code, "x") for code in (1205, 1213, 1020, 1317, 1969)),
@@ -72,6 +72,25 @@ def test_away(error: BaseException) -> None:
 def test_for_good(error: BaseException) -> None:
     assert not is_away(wrapped(error))
     assert not is_passing(wrapped(error))
+
+
+REFUSED = [
+    *(pymysql.err.OperationalError(code, "x") for code in (1044, 1045, 1049, 1142, 1698)),
+    psycopg.errors.InvalidPassword(),
+    psycopg.errors.InvalidCatalogName(),
+    psycopg.errors.InsufficientPrivilege(),
+]
+
+
+@pytest.mark.parametrize("error", REFUSED, ids=words)
+def test_refused(error: BaseException) -> None:
+    assert is_refused(wrapped(error))
+    assert not is_away(wrapped(error))
+
+
+@pytest.mark.parametrize("error", [*AWAY, *PASSING], ids=words)
+def test_not_refused(error: BaseException) -> None:
+    assert not is_refused(wrapped(error))
 
 
 def test_what_sqlalchemy_itself_says() -> None:
