@@ -65,7 +65,7 @@ class ConductorSection(Section):
     processes: int | None = Field(
         default=None, ge=1, le=256, description="Worker processes; default: one a core"
     )
-    jobs: int = Field(default=8, ge=1, le=1000, description="Jobs that a worker process runs at once")
+    jobs: int = Field(default=16, ge=1, le=1000, description="Jobs that a worker process runs at once")
     lease: float = Field(
         10.0, ge=0.5, le=3600, description="Seconds after which a dead machine's jobs are taken over"
     )

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 NOISY = ("taskflow", "alembic", "stevedore")
 """Libraries whose warnings are about what the journal tells better."""
+SWITCH_S = 0.0005
+"""How long one thread may keep the interpreter. The journal's writer waits for its server many times in a transaction,
+and each time for its turn after that; Python's own 5 ms would add up to more than the server takes."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -46,7 +49,7 @@ def _work(line: socket.socket) -> int:
     if setup is None:
         return ORPHANED
     capture.install()
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(SWITCH_S)
     _start_logging(setup["log_level"], setup["name"])
     alone = setup["alone"]
     try:

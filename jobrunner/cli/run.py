@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--processes", type=positive, metavar="N", help="worker processes (default: one for each core)"
     )
     parser.add_argument(
-        "--jobs", type=positive, metavar="N", help="jobs that each of them runs at once (default: 8)"
+        "--jobs", type=positive, metavar="N", help="jobs that each of them runs at once (default: 16)"
     )
     parser.add_argument("--name", metavar="NAME", help="the node's name (default: the host's)")
     parser.add_argument(
