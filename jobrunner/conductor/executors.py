@@ -96,7 +96,11 @@ def _failure_of(error: Exception) -> failure.Failure:
             link.__cause__ = TaskExited(_in_words(cause))
             break
         link = cause
-    return failure.Failure(exc_info=(type(error), error, error.__traceback__))
+    try:
+        return failure.Failure(exc_info=(type(error), error, error.__traceback__))
+    except Exception:  # noqa: BLE001 - the exception is a task's own, and so is the code that makes its text
+        words = f"{type(error).__name__}, which cannot say what it is about: making its text failed"
+        return failure.Failure(exc_info=(RuntimeError, RuntimeError(words), error.__traceback__))
 
 
 def _failure_of_exit(name: str, error: BaseException) -> failure.Failure:

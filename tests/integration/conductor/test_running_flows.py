@@ -287,6 +287,24 @@ def test_exceptions_that_json_cannot_hold_are_recorded_all_the_same(runs: Runs, 
     assert calls == ["a", "b", "-b", "-a"]
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def test_an_exception_without_a_text_fails_its_task_all_the_same(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls), Note("b", calls, does=raises(Mute())))
+
+    job = runs.run(runs.post(flow))
+    assert job.state is JobState.REVERTED
+    assert job.error is not None
+    assert "Mute, which cannot say what it is about" in job.error.message
+    assert calls == ["a", "b", "-b", "-a"]
+
+
 def test_progress_that_cannot_be_stored_costs_only_itself(runs: Runs) -> None:
     class Tells(Note):
         def execute(self) -> Any:  # type: ignore[override]
