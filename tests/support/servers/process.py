@@ -23,6 +23,7 @@ from tests.support.servers.ports import ReservedPort
 GUARD = Path(__file__).with_name("guard.py")
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
+PAUSE_SECONDS = 10.0
 LOG_TAIL_LINES = 40
 
 Setting: TypeAlias = "str | int | bool"
@@ -158,6 +159,20 @@ class Server(ABC):
         self._refuse_if_shared()
         self._paused = True
         self._signal_all(signal.SIGSTOP)
+        deadline = time.monotonic() + PAUSE_SECONDS
+        while not self._stands_still():  # a signal is on its way for a moment, and a thread may still answer
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.kind} was not paused within {PAUSE_SECONDS:.0f} s")
+            time.sleep(0.005)
+
+    def _stands_still(self) -> bool:
+        """Whether every thread of all its processes is stopped."""
+        with suppress(psutil.NoSuchProcess, FileNotFoundError):  # one of them may end meanwhile: look again
+            main = psutil.Process(self.pid)
+            processes = [main, *main.children(recursive=True)]
+            tasks = [task for each in processes for task in Path(f"/proc/{each.pid}/task").glob("*/stat")]
+            return all(task.read_text().rpartition(")")[2].split()[0] in "TtZX" for task in tasks)
+        return False
 
     def resume(self) -> None:
         """Undo :meth:`pause`."""
