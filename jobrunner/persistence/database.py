@@ -21,6 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobrunner.errors import ConfigError, StoreUnavailable
 from jobrunner.persistence.engines import READ_ONLY, make_engine
 from jobrunner.persistence.faults import brief, is_away, is_passing, is_refused
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.transaction import transaction
+from jobrunner.persistence.pooling import mark_ended
 
 T = TypeVar("T")
 
@@ -73,8 +76,10 @@ class Database:
 
         Raises StoreUnavailable if the server is away; what is passing is not tried again, see :meth:`retrying`.
         """
-        with self.errors(), self.engine.begin() as connection:
-            yield connection
+        with self.errors(), self.engine.connect() as connection:
+            with connection.begin():
+                yield connection
+            mark_ended(connection)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -87,13 +92,36 @@ class Database:
 
         :param patience: seconds after which a passing fault is raised as StoreUnavailable
         """
+
+        def attempt() -> T:
+            with self.engine.connect() as connection:
+                with connection.begin():
+                    found = work(connection)
+                mark_ended(connection)
+                return found
+
+        return self.patiently(attempt, patience=patience)
+
+    def pipelined(self, work: Callable[[Pipeline], T], *, patience: float = 10.0) -> T:
+        """Run ``work`` as :meth:`retrying` does, in a transaction whose statements go to the server together."""
+
+        def attempt() -> T:
+            with self.engine.connect() as connection:
+                with transaction(connection) as pipeline:
+                    found = work(pipeline)
+                mark_ended(connection)
+                return found
+
+        return self.patiently(attempt, patience=patience)
+
+    def patiently(self, attempt: Callable[[], T], *, patience: float) -> T:
+        """Make an attempt at a transaction, again for ``patience`` seconds after dead locks and lock timeouts."""
         deadline = time.monotonic() + patience
         pause = RETRY_FIRST_S
         while True:
             with self.errors():
                 try:
-                    with self.engine.begin() as connection:
-                        return work(connection)
+                    return attempt()
                 except SQLAlchemyError as error:
                     if not is_passing(error) or time.monotonic() + pause > deadline:
                         raise

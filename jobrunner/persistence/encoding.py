@@ -21,6 +21,8 @@ BRIEF_LIMIT_BYTES = 64 * 1024
 """The largest result or error that is kept with the job's own row."""
 DEPTH_LIMIT = 100
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
 
 def encode(value: Any, *, what: str = "The value", limit: int = RESULT_LIMIT_BYTES) -> str:
     """``value`` as JSON text; raises NotStorable, naming the place, if it is not JSON, too deep or too large.
@@ -28,7 +30,7 @@ def encode(value: Any, *, what: str = "The value", limit: int = RESULT_LIMIT_BYT
     The text is ASCII: on MariaDB TaskFlow's columns cannot hold every character. ``limit`` is in bytes of that.
     """
     try:
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        text = _ENCODER.encode(value)
         if "\\ud" in text:  # a surrogate: half of a character is no text, and PostgreSQL refuses it
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:

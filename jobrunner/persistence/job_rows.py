@@ -108,10 +108,35 @@ def row_of_posting(posting: Posting, now_ms: int) -> dict[str, Any]:
     }
 
 
+POSTED_COLUMNS = (
+    "id",
+    "type",
+    "state",
+    "priority",
+    "parameters",
+    "factory",
+    "properties",
+    "capabilities",
+    "node_pin",
+    "epoch",
+    "attempt",
+    "deaths",
+    "timeout",
+    "created_ms",
+    "updated_ms",
+    "available_ms",
+    "author",
+    "idempotency_key",
+)
+
+
 def posted_event(row: Mapping[str, Any]) -> dict[str, Any]:
     """The event with which a job's history begins."""
     data = {"type": row["type"], "author": row["author"]}
     return event_row(row["id"], "posted", at_ms=row["created_ms"], data=data)
+
+
+EVENT_COLUMNS = ("job_id", "at_ms", "kind", "epoch", "attempt", "owner", "data")
 
 
 def event_row(

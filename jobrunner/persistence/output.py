@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import clean
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.tables import output
 
 READ_BATCH = 200
@@ -42,19 +43,21 @@ class OutputChunk:
         return len(self.text.encode("utf-8"))
 
 
-def drop_middle(
-    connection: Connection, job_id: str, attempt: int, epoch: int, *, head: int, before: int
-) -> None:
-    """Delete the chunks that begin at or after ``head`` and end before position ``before``."""
-    connection.execute(
-        output.delete().where(
-            output.c.job_id == job_id,
-            output.c.attempt == attempt,
-            output.c.epoch == epoch,
-            output.c.position >= head,
-            output.c.position + output.c.size <= before,
-        )
+_DROP = Statement(
+    output.delete().where(
+        output.c.job_id == sa.bindparam("job"),
+        output.c.attempt == sa.bindparam("in_attempt"),
+        output.c.epoch == sa.bindparam("in_epoch"),
+        output.c.position >= sa.bindparam("head"),
+        output.c.position + output.c.size <= sa.bindparam("before"),
     )
+)
+
+
+def drop_middle(pipeline: Pipeline, job_id: str, attempt: int, epoch: int, *, head: int, before: int) -> None:
+    """Delete the chunks that begin at or after ``head`` and end before position ``before``."""
+    place = {"job": job_id, "in_attempt": attempt, "in_epoch": epoch}
+    pipeline.add(_DROP, [{**place, "head": head, "before": before}])
 
 
 def kept_bytes(database: Database, job_id: str) -> int:
@@ -78,6 +81,9 @@ def read_output(
         if len(rows) < READ_BATCH:
             return
         after = rows[-1]["seq"]
+
+
+OUTPUT_COLUMNS = ("job_id", "attempt", "epoch", "position", "atom", "stream", "at_ms", "size", "text")
 
 
 def output_rows(chunk: OutputChunk) -> list[dict[str, Any]]:

@@ -12,20 +12,31 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from jobrunner.errors import CorruptRow, JobNotFound, LeaseLost, WrongState
 from jobrunner.model import CancelMode, Job, JobError, JobState, flow_id
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import INJECTOR
 from jobrunner.persistence.job_rows import event_row, job_from_row, state_of_row
-from jobrunner.persistence.settling import Settled, Settlement, is_settled, settle_rows
-from jobrunner.persistence.tables import atomdetails, events, jobs
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.settling import (
+    INSERT_EVENTS,
+    Settled,
+    Settlement,
+    is_settled,
+    set_columns,
+    settle_rows,
+)
+from jobrunner.persistence.tables import atomdetails, jobs
+
+T = TypeVar("T")
 
 __all__ = [
     "MAX_DEATHS",
@@ -58,23 +69,21 @@ class Begun:
     """Their rows cannot be read: to be handed back with a delay."""
 
 
-def _locking(query: sa.Select[Any]) -> sa.Select[Any]:
+def _locking(query: sa.Select[Any]) -> Statement:
     """``query`` for the jobs whose ids are given as ``job_ids``, with its rows locked in the order of their ids.
 
     MySQL locks rows as it reads them, in the order of the index that it reads: the index is named, since for a small
-    table it would read (and wait for) all rows. SQLite has locked everything at BEGIN. Made once: building a statement
-    costs more than sending it.
+    table it would read (and wait for) all rows. SQLite has locked everything at BEGIN.
     """
     given = jobs.c.id.in_(sa.bindparam("job_ids", expanding=True))
-    return (
-        query.where(given).order_by(jobs.c.id).with_for_update().with_hint(jobs, "FORCE INDEX (id)", "mysql")
-    )
+    locked = query.where(given).order_by(jobs.c.id).with_for_update()
+    return Statement(locked.with_hint(jobs, "FORCE INDEX (id)", "mysql"), many="job_ids")
 
 
 LOCKED_JOBS = _locking(sa.select(jobs))
 LOCKED_EPOCHS = _locking(sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))
 
-_RAISE = (
+_RAISE = Statement(
     jobs.update()
     .where(jobs.c.seq.in_(sa.bindparam("seqs", expanding=True)))
     .values(
@@ -83,35 +92,39 @@ _RAISE = (
         owner=sa.bindparam("new_owner"),
         node=sa.bindparam("new_node"),
         note=None,
+        deaths=sa.bindparam("new_deaths"),
         updated_ms=sa.bindparam("now_ms"),
         started_ms=sa.func.coalesce(jobs.c.started_ms, sa.bindparam("now_ms", type_=sa.BigInteger)),
-    )
+    ),
+    many="seqs",
 )
 
 
-def begin(
-    database: Database, job_ids: Sequence[str], *, owner: str, node: str, patience: float = 10.0
-) -> Begun:
-    """Raise the epoch of claimed jobs and make ``owner`` theirs: one transaction of three statements for any batch.
+class Writes(Protocol):
+    """What runs write transactions: a Database, or a Link for one thread."""
+
+    def pipelined(self, work: Callable[[Pipeline], T], *, patience: float = 10.0) -> T: ...
+
+
+def begin(writes: Writes, job_ids: Sequence[str], *, owner: str, node: str, patience: float = 10.0) -> Begun:
+    """Raise the epoch of claimed jobs and make ``owner`` theirs: one transaction of two round trips for any batch.
 
     The jobs come back as they are after that; ``started_ms`` of a job's first owner in its attempt is now. A job that
-    killed MAX_DEATHS owners is set aside as FAILED here, and counts as finished; that costs three statements more.
+    killed MAX_DEATHS owners is set aside as FAILED here, and counts as finished.
     """
-    return database.retrying(
-        lambda connection: _begin(connection, job_ids, owner=owner, node=node, now_ms=_now_ms()),
+    return writes.pipelined(
+        lambda pipeline: _begin(pipeline, job_ids, owner=owner, node=node, now_ms=_now_ms()),
         patience=patience,
     )
 
 
-def _begin(connection: Connection, job_ids: Sequence[str], *, owner: str, node: str, now_ms: int) -> Begun:
-    rows = lock_rows(connection, job_ids, LOCKED_JOBS)
+def _begin(pipeline: Pipeline, job_ids: Sequence[str], *, owner: str, node: str, now_ms: int) -> Begun:
+    rows = lock_rows(pipeline, job_ids, LOCKED_JOBS)
     begun = Begun()
     begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
     deadly = [job for job in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if job is not None]
-    if begun.started:
-        _raise_epochs(connection, begun.started, owner=owner, node=node, now_ms=now_ms)
-    if deadly:
-        _set_aside(connection, deadly, now_ms)
+    _raise_epochs(pipeline, begun.started, owner=owner, node=node, now_ms=now_ms)
+    _set_aside(pipeline, deadly, now_ms)
     return begun
 
 
@@ -140,28 +153,21 @@ def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Jo
     return None
 
 
-def _raise_epochs(
-    connection: Connection, started: Sequence[Job], *, owner: str, node: str, now_ms: int
-) -> None:
-    raising = _RAISE.values(deaths=_deaths_of(started)) if any(job.deaths for job in started) else _RAISE
-    said = {"seqs": [job.seq for job in started], "new_owner": owner, "new_node": node, "now_ms": now_ms}
-    connection.execute(raising, said)
-    connection.execute(
-        events.insert(),
-        [
-            event_row(job.id, "claimed", at_ms=now_ms, epoch=job.epoch, attempt=job.attempt, owner=owner)
-            for job in started
-        ],
-    )
+def _raise_epochs(pipeline: Pipeline, started: Sequence[Job], *, owner: str, node: str, now_ms: int) -> None:
+    for deaths, seqs in _by_deaths(started).items():
+        said = {"new_owner": owner, "new_node": node, "new_deaths": deaths, "now_ms": now_ms}
+        pipeline.add(_RAISE, [{"seqs": seqs, **said}])
+    claimed = [
+        event_row(job.id, "claimed", at_ms=now_ms, epoch=job.epoch, attempt=job.attempt, owner=owner)
+        for job in started
+    ]
+    pipeline.add(INSERT_EVENTS, claimed)
 
 
-def _set_aside(connection: Connection, deadly: Sequence[Job], now_ms: int) -> None:
+def _set_aside(pipeline: Pipeline, deadly: Sequence[Job], now_ms: int) -> None:
     """End jobs that kill their owners: FAILED, with the reason in plain words."""
-    connection.execute(
-        jobs.update()
-        .where(jobs.c.seq.in_([job.seq for job in deadly]))
-        .values(epoch=jobs.c.epoch + 1, deaths=_deaths_of(deadly))
-    )
+    for job in deadly:
+        set_columns(pipeline, [job.id], {"epoch": job.epoch, "deaths": job.deaths})
     settled = [
         Settled(
             job_id=job.id,
@@ -172,11 +178,14 @@ def _set_aside(connection: Connection, deadly: Sequence[Job], now_ms: int) -> No
         )
         for job in deadly
     ]
-    settle_rows(connection, settled, now_ms)
+    settle_rows(pipeline, settled, now_ms)
 
 
-def _deaths_of(taken: Sequence[Job]) -> sa.ColumnElement[int]:
-    return sa.case({job.seq: job.deaths for job in taken}, value=jobs.c.seq)
+def _by_deaths(taken: Sequence[Job]) -> dict[int, list[int]]:
+    seqs: dict[int, list[int]] = defaultdict(list)
+    for job in taken:
+        seqs[job.deaths].append(job.seq)
+    return seqs
 
 
 def _owners_died(deaths: int) -> JobError:
@@ -188,28 +197,29 @@ def _owners_died(deaths: int) -> JobError:
     )
 
 
-def lock_rows(connection: Connection, job_ids: Sequence[str], wanted: sa.Select[Any]) -> Sequence[Any]:
-    """Rows of ``jobs`` by id, locked for this transaction, in the order of their ids.
+def lock_rows(pipeline: Pipeline, job_ids: Sequence[str], wanted: Statement) -> list[dict[str, Any]]:
+    """Rows of ``jobs`` by id, locked for this transaction, in the order of their ids; one round trip.
 
     :param wanted: LOCKED_JOBS for whole rows, LOCKED_EPOCHS for ids, epochs and states
     """
-    return connection.execute(wanted, {"job_ids": sorted(set(job_ids))}).mappings().all()
+    ids = sorted(set(job_ids))
+    return pipeline.ask(wanted, {"job_ids": ids}) if ids else []
 
 
 def hand_back(database: Database, job: Job, settlement: Settlement, *, patience: float = 10.0) -> None:
     """Leave a job whose flow was not started, under its epoch; raises LeaseLost if somebody else owns it by now."""
 
-    def work(connection: Connection) -> None:
-        rows = lock_rows(connection, [job.id], LOCKED_EPOCHS)
+    def work(pipeline: Pipeline) -> None:
+        rows = lock_rows(pipeline, [job.id], LOCKED_EPOCHS)
         if not rows or rows[0]["epoch"] != job.epoch:
             raise LeaseLost
         if not is_settled(rows[0]["state"], settlement):
             settled = Settled(
                 job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=job.owner, settlement=settlement
             )
-            settle_rows(connection, [settled], _now_ms())
+            settle_rows(pipeline, [settled], _now_ms())
 
-    database.retrying(work, patience=patience)
+    database.pipelined(work, patience=patience)
 
 
 def request_cancel(database: Database, job_id: str, mode: CancelMode) -> tuple[JobState, bool]:
@@ -219,24 +229,22 @@ def request_cancel(database: Database, job_id: str, mode: CancelMode) -> tuple[J
     next owner undoes it. Cancelling a cancelled job again is fine; raises WrongState if it ended otherwise, JobNotFound
     or CorruptRow.
     """
-    return database.retrying(lambda connection: _request_cancel(connection, job_id, mode))
+    return database.pipelined(lambda pipeline: _request_cancel(pipeline, job_id, mode))
 
 
-def _request_cancel(connection: Connection, job_id: str, mode: CancelMode) -> tuple[JobState, bool]:
-    row = _locked(connection, job_id)
+def _request_cancel(pipeline: Pipeline, job_id: str, mode: CancelMode) -> tuple[JobState, bool]:
+    row = _locked(pipeline, job_id)
     state = state_of_row(row)
     if state is JobState.CANCELLED:
         return state, False
     if state.is_terminal:
         raise WrongState(f"Job {job_id} has ended already: {state}.", hint="There is nothing left to cancel.")
     keeps = mode is CancelMode.KEEP
-    if state is not JobState.RUNNING and (keeps or not _anything_done(connection, row)):
-        _cancel_now(connection, row)
+    if state is not JobState.RUNNING and (keeps or not _anything_done(pipeline, row)):
+        _cancel_now(pipeline, row)
         return JobState.CANCELLED, True
     now_ms = _now_ms()
-    connection.execute(
-        jobs.update().where(jobs.c.seq == row["seq"]).values(cancel=mode.value, updated_ms=now_ms)
-    )
+    set_columns(pipeline, [job_id], {"cancel": mode.value, "updated_ms": now_ms})
     asked = event_row(
         job_id,
         "cancel_requested",
@@ -245,31 +253,37 @@ def _request_cancel(connection: Connection, job_id: str, mode: CancelMode) -> tu
         attempt=row["attempt"],
         data={"mode": mode.value},
     )
-    connection.execute(events.insert(), [asked])
+    pipeline.add(INSERT_EVENTS, [asked])
     return state, True
 
 
-def _cancel_now(connection: Connection, row: Any) -> None:
+def _cancel_now(pipeline: Pipeline, row: Mapping[str, Any]) -> None:
     epoch = row["epoch"] + 1
-    connection.execute(jobs.update().where(jobs.c.seq == row["seq"]).values(epoch=epoch))
+    set_columns(pipeline, [row["id"]], {"epoch": epoch})
     settlement = Settlement(state=JobState.CANCELLED, error=JobError(kind="Cancelled", message="Cancelled."))
     settled = Settled(
         job_id=row["id"], epoch=epoch, attempt=row["attempt"], owner=None, settlement=settlement
     )
-    settle_rows(connection, [settled], _now_ms())
+    settle_rows(pipeline, [settled], _now_ms())
 
 
-def _anything_done(connection: Connection, row: Any) -> bool:
-    """Whether an atom of the job's present attempt was ever started: only then is there something to undo."""
-    if row["started_ms"] is None:
-        return False
-    started = sa.select(atomdetails.c.uuid).where(
-        atomdetails.c.parent_uuid == flow_id(row["id"], row["attempt"]),
+_STARTED_ATOM = Statement(
+    sa.select(atomdetails.c.uuid)
+    .where(
+        atomdetails.c.parent_uuid == sa.bindparam("flow_id"),
         atomdetails.c.name != INJECTOR,
         atomdetails.c.state.is_not(None),
         atomdetails.c.state.not_in(["PENDING", "IGNORE"]),
     )
-    return connection.execute(started.limit(1)).first() is not None
+    .limit(1)
+)
+
+
+def _anything_done(pipeline: Pipeline, row: Mapping[str, Any]) -> bool:
+    """Whether an atom of the job's present attempt was ever started: only then is there something to undo."""
+    if row["started_ms"] is None:
+        return False
+    return bool(pipeline.ask(_STARTED_ATOM, {"flow_id": flow_id(row["id"], row["attempt"])}))
 
 
 def cancel_requests(database: Database, owners: Sequence[str]) -> dict[str, CancelMode]:
@@ -289,8 +303,8 @@ def retry(database: Database, job_id: str) -> Job:
     Raises WrongState if it has not ended, or has succeeded; JobNotFound or CorruptRow.
     """
 
-    def work(connection: Connection) -> Job:
-        row = _locked(connection, job_id)
+    def work(pipeline: Pipeline) -> Job:
+        row = _locked(pipeline, job_id)
         _require_ended_badly(job_id, state_of_row(row))
         now_ms = _now_ms()
         changed = {
@@ -298,14 +312,14 @@ def retry(database: Database, job_id: str) -> Job:
             "owner": None, "node": None, "cancel": None, "result": None, "error": None, "note": None,
             "started_ms": None, "finished_ms": None, "available_ms": now_ms, "updated_ms": now_ms,
         }  # fmt: skip
-        connection.execute(jobs.update().where(jobs.c.seq == row["seq"]).values(**changed))
+        set_columns(pipeline, [job_id], changed)
         retried = event_row(
             job_id, "retried", at_ms=now_ms, epoch=changed["epoch"], attempt=changed["attempt"]
         )
-        connection.execute(events.insert(), [retried])
+        pipeline.add(INSERT_EVENTS, [retried])
         return job_from_row({**row, **changed})
 
-    return database.retrying(work)
+    return database.pipelined(work)
 
 
 def _require_ended_badly(job_id: str, state: JobState) -> None:
@@ -320,8 +334,8 @@ def _require_ended_badly(job_id: str, state: JobState) -> None:
         )
 
 
-def _locked(connection: Connection, job_id: str) -> Any:
-    rows = lock_rows(connection, [job_id], LOCKED_JOBS)
+def _locked(pipeline: Pipeline, job_id: str) -> dict[str, Any]:
+    rows = lock_rows(pipeline, [job_id], LOCKED_JOBS)
     if not rows:
         raise JobNotFound(f"There is no job {job_id}.", hint="`jobrunner list` shows the jobs there are.")
     return rows[0]

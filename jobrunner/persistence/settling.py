@@ -7,25 +7,24 @@ what fits. The atoms hold the whole of it; and a job that could not be settled w
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from jobrunner.errors import NotStorable
 from jobrunner.model import TERMINAL_STATES, JobError, JobState, Json
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
-from jobrunner.persistence.job_rows import dump, event_row
+from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.tables import events, jobs
 
 PART_LIMIT_BYTES = 4096
 """In a job's result that is too large, parts above this are left to the atoms' results."""
 NOTE_LIMIT_BYTES = 8192
-SETTLE_BATCH = 100
-SETTLE_BATCH_CHARACTERS = 512 * 1024
-"""Jobs in one statement, and what they bring: bounds its size."""
 
 _TERMINAL = frozenset(state.value for state in TERMINAL_STATES)
 
@@ -57,34 +56,33 @@ def is_settled(state: str, settlement: Settlement) -> bool:
     return state in _TERMINAL or state == settlement.state.value
 
 
-def settle_rows(connection: Connection, settled: Sequence[Settled], now_ms: int) -> None:
+def settle_rows(pipeline: Pipeline, settled: Sequence[Settled], now_ms: int) -> None:
     """Write how jobs are left; their rows are locked, and their epochs were compared, before.
 
-    Costs two statements for up to SETTLE_BATCH jobs with SETTLE_BATCH_CHARACTERS of results and errors.
+    Costs no round trip of its own: a statement for each set of jobs that are left alike, and one for their events.
     """
-    for batch in _batches([(each, _row(each.settlement, now_ms)) for each in settled]):
-        rows = {each.job_id: row for each, row in batch}
-        if all(row == batch[0][1] for row in rows.values()):
-            connection.execute(
-                _same_for_all(tuple(batch[0][1])), {"job_ids": sorted(rows), **_new(batch[0][1])}
-            )
-        else:
-            connection.execute(_update(rows))
-        connection.execute(events.insert(), [_event(each, now_ms) for each, _ in batch])
+    alike: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    for each in settled:
+        alike[tuple(_row(each.settlement, now_ms).items())].append(each.job_id)
+    for row, job_ids in alike.items():
+        set_columns(pipeline, job_ids, dict(row))
+    pipeline.add(INSERT_EVENTS, [_event(each, now_ms) for each in settled])
 
 
-def _batches(rows: list[tuple[Settled, dict[str, Any]]]) -> Iterator[list[tuple[Settled, dict[str, Any]]]]:
-    batch: list[tuple[Settled, dict[str, Any]]] = []
-    size = 0
-    for each, row in rows:
-        length = sum(len(value) for value in row.values() if isinstance(value, str))
-        if batch and (len(batch) == SETTLE_BATCH or size + length > SETTLE_BATCH_CHARACTERS):
-            yield batch
-            batch, size = [], 0
-        batch.append((each, row))
-        size += length
-    if batch:
-        yield batch
+INSERT_EVENTS = Statement(events.insert(), columns=EVENT_COLUMNS)
+
+
+def set_columns(pipeline: Pipeline, job_ids: Sequence[str], row: Mapping[str, Any]) -> None:
+    """Set the same columns to the same values in the rows of these jobs, which are locked."""
+    said = {f"new_{name}": value for name, value in row.items()}
+    pipeline.add(_update_of(tuple(row)), [{"job_ids": sorted(job_ids), **said}])
+
+
+@functools.cache
+def _update_of(columns: tuple[str, ...]) -> Statement:
+    values = {name: sa.bindparam(f"new_{name}", type_=jobs.c[name].type) for name in columns}
+    core = jobs.update().where(jobs.c.id.in_(sa.bindparam("job_ids", expanding=True))).values(values)
+    return Statement(core, many="job_ids")
 
 
 def _row(settlement: Settlement, now_ms: int) -> dict[str, Any]:
@@ -102,39 +100,6 @@ def _row(settlement: Settlement, now_ms: int) -> dict[str, Any]:
     if settlement.available_ms:
         row["available_ms"] = settlement.available_ms
     return row
-
-
-@functools.cache
-def _same_for_all(columns: tuple[str, ...]) -> sa.Update:
-    """Sets the same in the rows of all given jobs, as when they succeeded with no result to show. Made once."""
-    values = {name: sa.bindparam(f"new_{name}", type_=jobs.c[name].type) for name in columns}
-    return jobs.update().where(jobs.c.id.in_(sa.bindparam("job_ids", expanding=True))).values(values)
-
-
-def _new(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"new_{name}": value for name, value in row.items()}
-
-
-def _update(rows: Mapping[str, Mapping[str, Any]]) -> sa.Update:
-    """One UPDATE for all rows: many of them would be a round trip each with PyMySQL.
-
-    A column that all rows set to one value is set to it, another by a CASE over the ids; where a row says nothing of
-    a column, that stays as it is.
-    """
-    columns = {name: None for row in rows.values() for name in row}
-    values: dict[str, Any] = {}
-    for name in columns:
-        said = {job_id: row[name] for job_id, row in rows.items() if name in row}
-        values[name] = _value(jobs.c[name], said, rows)
-    return jobs.update().where(jobs.c.id.in_(sorted(rows))).values(values)
-
-
-def _value(column: sa.Column[Any], said: Mapping[str, Any], ids: Collection[str]) -> Any:
-    distinct = set(said.values())
-    if len(said) == len(ids) and len(distinct) == 1:
-        return distinct.pop()
-    whens = {job_id: sa.literal(value, column.type) for job_id, value in said.items()}
-    return sa.case(whens, value=jobs.c.id, else_=column)
 
 
 def _event(each: Settled, now_ms: int) -> dict[str, Any]:

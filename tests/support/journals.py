@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.ownership import begin
+from jobrunner.persistence.pipelines.pipeline import log as pipeline_log
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.tables import atomdetails
 
@@ -162,9 +164,25 @@ class Sent:
         return [text for text, _ in self.statements if text.lower().startswith(start.lower())]
 
 
+class _Heard(logging.Handler):
+    """Notes what pipelines say that they send."""
+
+    def __init__(self, sent: Sent) -> None:
+        super().__init__(logging.DEBUG)
+        self.sent = sent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "COMMIT":
+            self.sent.commits += 1
+        else:
+            self.sent.statements.append(record.args)  # type: ignore[arg-type]
+
+
 @contextlib.contextmanager
 def watched(engine: Engine) -> Iterator[Sent]:
+    """What is sent meanwhile, by pipelines of this process or over connections of this engine."""
     sent = Sent()
+    heard = _Heard(sent)
 
     def on_execute(
         connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
@@ -175,6 +193,9 @@ def watched(engine: Engine) -> Iterator[Sent]:
     def on_commit(connection: Any) -> None:
         sent.commits += 1
 
+    before = pipeline_log.level
+    pipeline_log.setLevel(logging.DEBUG)
+    pipeline_log.addHandler(heard)
     event.listen(engine, "before_cursor_execute", on_execute)
     event.listen(engine, "commit", on_commit)
     try:
@@ -182,3 +203,5 @@ def watched(engine: Engine) -> Iterator[Sent]:
     finally:
         event.remove(engine, "before_cursor_execute", on_execute)
         event.remove(engine, "commit", on_commit)
+        pipeline_log.removeHandler(heard)
+        pipeline_log.setLevel(before)

@@ -44,14 +44,18 @@ local function parse(text)
   return entry
 end
 
--- A job's entry with its line and its member there; nil if there is none that can be read.
-local function read(id)
-  local text = redis.call('HGET', ENTRIES, id)
+-- A job's entry, from its place and text, with its line and its member there; nil if it cannot be read.
+local function entry_of(id, text)
   local entry = text and parse(string.sub(text, 17))
   if not entry then return nil end
   entry.line = BASE .. 'line:' .. entry.class
   entry.member = string.sub(text, 1, 16) .. id
   return entry
+end
+
+-- A job's entry; nil if there is none that can be read.
+local function read(id)
+  return entry_of(id, redis.call('HGET', ENTRIES, id))
 end
 
 local news = {}
@@ -151,11 +155,12 @@ local function next_due()
   return due
 end
 
--- Tell those who wait: '+K' for work of class K; '~N' when something is due in N ms, earlier than they knew.
+-- Tell those who wait: '+K' for work of class K; '~N' when something is due in N ms, earlier than was planned, if
+-- something was planned that may have changed.
 local function tell(now, planned)
   for class in pairs(news) do redis.call('PUBLISH', CHANNEL, '+' .. class) end
-  local due = next_due()
-  if planned and due < planned then
+  local due = planned and next_due()
+  if due and due < planned then
     redis.call('PUBLISH', CHANNEL, '~' .. string.format('%.0f', math.max(due - now, 0)))
   end
 end

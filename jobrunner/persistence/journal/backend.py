@@ -146,8 +146,8 @@ class JournalConnection(base.Connection):
         """Record a flow and the atoms that are new in it; raises NotFound if it was never saved in a logbook."""
         with _failures(f"Failed updating flow details with uuid '{flow_detail.uuid}'"):
             flow = self._flow(flow_detail.uuid)
-            flow.record_flow(flow_detail)
-            self._backend.note_atoms(flow, flow_detail)
+            if flow.record_flow(flow_detail, all_atoms=self._backend.eager):
+                self._backend.note_atoms(flow, flow_detail)
             if self._backend.eager and flow_detail.state in _FLOW_ENDS:
                 flow.barrier()
                 self._backend.forget(flow)  # whoever goes on with it finds it in the store

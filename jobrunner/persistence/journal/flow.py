@@ -129,19 +129,27 @@ class FlowJournal:
         """The largest result of an atom in bytes."""
         return self.writer.result_limit()
 
-    def record_flow(self, detail: models.FlowDetail) -> None:
-        """Take note of a flow detail's state, meta data and new atoms; nothing is written yet. Raises NotStorable."""
+    def record_flow(self, detail: models.FlowDetail, *, all_atoms: bool = True) -> bool:
+        """Take note of a flow detail's state, meta data and atoms; nothing is written yet. Whether atoms are new in it.
+
+        :param all_atoms: with False, only new atoms are looked at: whoever changes others records them by themselves
+
+        Raises NotStorable.
+        """
         with self._lock:
             if self._error is not None:
-                return
+                return False
+            before = len(self._known)
             for atom in detail:
-                self._record_atom(atom)
+                if all_atoms or atom.uuid not in self._known:
+                    self._record_atom(atom)
             row = flow_row(detail, self.book_id)
             columns = {name: row[name] for name in ("state", "meta") if row[name] != self._flow_known[name]}
             if columns:
                 self._flow_known = row
                 (self._pending.flow or self._pending.flow_columns).update(columns)
             self._note_dirty()
+            return len(self._known) > before
 
     def record_atom(self, detail: models.AtomDetail) -> bool:
         """Take note of an atom detail; nothing is written yet. Whether it is about to run or revert.
@@ -158,8 +166,8 @@ class FlowJournal:
     def _record_atom(self, detail: models.AtomDetail) -> bool:
         known = self._known.get(detail.uuid)
         if known is None:
-            self._pending.new_atoms[detail.uuid] = self._row(detail)
-            self._known[detail.uuid] = KnownAtom(detail)
+            row = self._pending.new_atoms[detail.uuid] = self._row(detail)
+            self._known[detail.uuid] = KnownAtom(detail, row)
             return detail.state in _STARTS
         moved = known.state != detail.state
         meta = detail.meta

@@ -8,7 +8,7 @@ from typing import Any
 from taskflow.persistence import models
 
 from jobrunner.errors import NotStorable
-from jobrunner.persistence.journal.rows import ATOM_COLUMNS, encode_column
+from jobrunner.persistence.journal.rows import encode_column
 
 _BY_IDENTITY = ("results", "failure", "revert_results", "revert_failure")
 
@@ -18,38 +18,54 @@ class KnownAtom:
 
     Results and failures are replaced, never changed in place: they are the same if they are the same object, which
     saves encoding large ones. Meta data and retries' histories may be changed in place, so their texts are compared.
+
+    :param row: the texts of the atom's columns, if they were made already
     """
 
-    def __init__(self, detail: models.AtomDetail) -> None:
+    __slots__ = ("_history", "_intention", "_meta", "_objects", "state")
+
+    def __init__(self, detail: models.AtomDetail, row: Mapping[str, Any] | None = None) -> None:
         self.state: str | None = detail.state
+        self._intention: str | None = detail.intention
         self._objects = _objects(detail)
-        self._texts = {name: _text(detail, name) for name in ATOM_COLUMNS if _by_text(detail, name)}
+        self._meta = row["meta"] if row is not None else _text(detail, "meta")
+        self._history: str | None = None
+        if isinstance(detail, models.RetryDetail):
+            self._history = row["results"] if row is not None else _text(detail, "results")
 
     def changed(self, detail: models.AtomDetail, limit: int) -> dict[str, Any]:
         """The columns that differ from what is known, as they are to be written; raises NotStorable."""
         columns: dict[str, Any] = {}
-        for name in ATOM_COLUMNS:
-            if _by_text(detail, name):
-                text = encode_column(detail, name, limit)
-                if text != self._texts[name]:
-                    columns[name] = text
-            elif getattr(detail, name) is not self._objects[name]:
+        if detail.state != self.state:
+            columns["state"] = detail.state
+        if detail.intention != self._intention:
+            columns["intention"] = detail.intention
+        meta = encode_column(detail, "meta", limit)
+        if meta != self._meta:
+            columns["meta"] = meta
+        for name, known, given in zip(_BY_IDENTITY, self._objects, _objects(detail), strict=True):
+            if given is not known:
                 columns[name] = encode_column(detail, name, limit)
+        if isinstance(detail, models.RetryDetail):
+            history = encode_column(detail, "results", limit)
+            if history == self._history:
+                columns.pop("results", None)
+            else:
+                columns["results"] = history
         return columns
 
     def note(self, detail: models.AtomDetail, columns: Mapping[str, Any]) -> None:
         """Remember what was found to have changed."""
         self.state = detail.state
+        self._intention = detail.intention
         self._objects = _objects(detail)
-        self._texts |= {name: text for name, text in columns.items() if name in self._texts}
+        self._meta = columns.get("meta", self._meta)
+        if isinstance(detail, models.RetryDetail):
+            self._history = columns.get("results", self._history)
 
 
-def _objects(detail: models.AtomDetail) -> dict[str, Any]:
-    return {name: getattr(detail, name) for name in _BY_IDENTITY}
-
-
-def _by_text(detail: models.AtomDetail, column: str) -> bool:
-    return column not in _BY_IDENTITY or (column == "results" and isinstance(detail, models.RetryDetail))
+def _objects(detail: models.AtomDetail) -> tuple[Any, ...]:
+    return (detail.results, detail.failure, detail.revert_results, detail.revert_failure)
 
 
 def _text(detail: models.AtomDetail, column: str) -> Any:

@@ -20,8 +20,8 @@ from jobrunner.persistence.encoding import RESULT_LIMIT_BYTES
 from jobrunner.persistence.faults import is_away, is_passing
 from jobrunner.persistence.journal.flow import Changes, FlowJournal
 from jobrunner.persistence.journal.line import Line
-from jobrunner.persistence.journal.link import Link
 from jobrunner.persistence.journal.statements import Batch, write_batch
+from jobrunner.persistence.link import Link
 
 log = logging.getLogger(__name__)
 
@@ -130,8 +130,8 @@ class Writer:
             log.warning("The database %s takes writes again.", self.database.name)
 
     def _transaction(self, batch: Batch) -> None:
-        with self._link.transaction() as connection:
-            lost = write_batch(connection, batch)
+        with self._link.transaction() as pipeline:
+            lost = write_batch(pipeline, batch)
         for flow in lost:
             flow.fail(LeaseLost())
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 from taskflow import states
 
 from jobrunner.errors import LeaseLost
 from jobrunner.model import CancelMode, JobState
 from jobrunner.persistence import ownership
 from jobrunner.persistence.ownership import MAX_DEATHS, Settlement, begin
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.statement import Row, Statement
+from jobrunner.persistence.pipelines.transaction import transaction
 from jobrunner.persistence.tables import jobs
 from tests.support.journals import NODE, OTHER, Recorded, Stage, lock_waits, staged, until
 
@@ -95,32 +97,34 @@ def in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[BaseExcep
 def test_a_write_that_comes_while_the_claim_is_under_way_waits_and_is_lost(stage: Stage) -> None:
     recorded = stage.flow()
     recorded.start()
-    claimer = stage.database.engine.connect()
-    begun = ownership._begin(claimer, [recorded.job.id], owner=OTHER, node=NODE, now_ms=1)
-    thread, problems = in_thread(recorded.journal.barrier)
-    until(lambda: recorded.journal._under_way)
-    if stage.database.dialect != "sqlite":
-        until(lambda: lock_waits(stage.database) == 1)
-    assert thread.is_alive()
-    claimer.commit()
-    claimer.close()
+    with stage.database.engine.connect() as claimer, transaction(claimer) as pipeline:
+        begun = ownership._begin(pipeline, [recorded.job.id], owner=OTHER, node=NODE, now_ms=1)
+        thread, problems = in_thread(recorded.journal.barrier)
+        until(lambda: recorded.journal._under_way)
+        if stage.database.dialect != "sqlite":
+            until(lambda: lock_waits(stage.database) == 1)
+        assert thread.is_alive()
     thread.join()
     assert [type(problem) for problem in problems] == [LeaseLost]
     assert stage.atom(recorded)["state"] == states.PENDING
     assert stage.store.get(recorded.job.id).epoch == begun.started[0].epoch
 
 
-def test_a_claim_that_comes_while_a_write_is_under_way_waits_for_it(ready_url: str, stage: Stage) -> None:
+def test_a_claim_that_comes_while_a_write_is_under_way_waits_for_it(
+    ready_url: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorded = stage.flow()
     recorded.start()
     may_write, compared = threading.Event(), threading.Event()
+    add = Pipeline.add
 
-    def pause(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if threading.current_thread().name == "journal-writer" and "atomdetails" in statement:
+    def pause(pipeline: Pipeline, statement: Statement, rows: Sequence[Row]) -> None:
+        if threading.current_thread().name == "journal-writer" and rows:
             compared.set()
             assert may_write.wait(20)
+        add(pipeline, statement, rows)
 
-    event.listen(stage.database.engine, "before_cursor_execute", pause)
+    monkeypatch.setattr(Pipeline, "add", pause)
     writing, problems = in_thread(recorded.journal.barrier)
     assert compared.wait(20)
     with staged(ready_url) as other:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
 import pymysql
 import pytest
-from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 from taskflow import states
 
 from jobrunner.model import JobState
 from jobrunner.persistence.output import OutputChunk, read_output
 from jobrunner.persistence.ownership import Settlement
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.statement import Row, Statement
 from jobrunner.persistence.tables import jobs
 from tests.support.journals import Recorded, Stage, lock_waits, until, watched
 
@@ -35,24 +37,21 @@ DEAD_LOCK = {
 @contextlib.contextmanager
 def answer_lost(stage: Stage, *, committed: bool) -> Iterator[list[str]]:
     """The next commit's answer is a broken connection; whether the server got to do it is the test's choice."""
-    dialect = stage.database.engine.dialect
-    do_commit = dialect.do_commit
+    send = Pipeline.commit
     lost: list[str] = []
 
-    def commit(connection: Any) -> None:
+    def commit(pipeline: Pipeline) -> None:
         if lost:
-            do_commit(connection)
+            send(pipeline)
             return
         lost.append("commit")
         if committed:
-            do_commit(connection)
+            send(pipeline)
         raise CONNECTION_LOST[stage.database.dialect]()
 
-    dialect.do_commit = commit  # type: ignore[method-assign]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pipeline, "commit", commit)
         yield lost
-    finally:
-        dialect.do_commit = do_commit  # type: ignore[method-assign]
 
 
 def chunk(recorded: Recorded, text: str, position: int = 0) -> OutputChunk:
@@ -106,17 +105,21 @@ def test_a_flow_that_was_handed_back_stays_so_when_the_answer_was_lost(stage: St
     assert stage.all_events(job.id) == ["posted", "claimed", "suspended"]
 
 
-def test_a_dead_lock_is_answered_by_the_whole_batch_again(stage: Stage) -> None:
+def test_a_dead_lock_is_answered_by_the_whole_batch_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flows = [stage.flow() for _ in range(3)]
     refused: list[str] = []
 
-    def refuse(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
-        if "atomdetails" in statement and not refused:
-            refused.append(statement)
+    add = Pipeline.add
+
+    def refuse(pipeline: Pipeline, statement: Statement, rows: Sequence[Row]) -> None:
+        add(pipeline, statement, rows)
+        if rows and rows[0].keys() & {"uuid", "key"} and not refused:
+            refused.append("once")
             raise DEAD_LOCK[stage.database.dialect]()
 
-    event.listen(stage.database.engine, "do_execute", refuse)
-    event.listen(stage.database.engine, "do_executemany", refuse)
+    monkeypatch.setattr(Pipeline, "add", refuse)
     for recorded in flows:
         recorded.start()
     with watched(stage.database.engine) as sent:
@@ -126,17 +129,22 @@ def test_a_dead_lock_is_answered_by_the_whole_batch_again(stage: Stage) -> None:
     assert [stage.atom(recorded)["state"] for recorded in flows] == [states.RUNNING] * 3
 
 
-def test_a_real_dead_lock(stage: Stage) -> None:
+def test_a_real_dead_lock(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     if stage.database.dialect == "sqlite":
         pytest.skip("SQLite has one writer at a time, so nothing can lock another out in a circle")
     first, second = sorted([stage.flow(), stage.flow()], key=lambda recorded: recorded.job.id)
     heavy = stage.post(50)
     failures: list[str] = []
-    event.listen(
-        stage.database.engine,
-        "handle_error",
-        lambda context: failures.append(str(context.original_exception)),
-    )
+    write = stage.writer._transaction
+
+    def noting(batch: Any) -> None:
+        try:
+            write(batch)
+        except DBAPIError as error:
+            failures.append(str(error.orig))
+            raise
+
+    monkeypatch.setattr(stage.writer, "_transaction", noting)
     with stage.database.engine.connect() as other:
         # The other transaction has changed more, so MariaDB ends the writer's; PostgreSQL ends who finds out first.
         other.execute(jobs.update().where(jobs.c.id.in_(heavy)).values(note="heavy"))

@@ -14,7 +14,7 @@ from jobrunner.persistence.ownership import LOCKED_EPOCHS, begin, cancel_request
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import jobs
-from tests.support.journals import NODE, OWNER
+from tests.support.journals import NODE, OWNER, watched
 from tests.support.servers import MariaDbServer
 
 pytestmark = pytest.mark.mariadb
@@ -121,7 +121,6 @@ def test_rows_are_locked_by_the_index_of_their_ids(store: Store) -> None:
         )
         text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
         assert connection.execute(sa.text(f"EXPLAIN {text}")).mappings().one()["key"] == "id"
-        seen: list[str] = []
-        sa.event.listen(connection, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
-        lock_rows(connection, ["a"], LOCKED_EPOCHS)
-        assert "FORCE INDEX (id)" in seen[0]
+    with watched(store.database.engine) as sent:
+        store.database.pipelined(lambda pipeline: lock_rows(pipeline, ["a"], LOCKED_EPOCHS))
+    assert "FORCE INDEX (id)" in sent.statements[0][0]

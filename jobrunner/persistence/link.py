@@ -1,14 +1,15 @@
-"""The writer's own connection, kept from one transaction to the next.
+"""A connection for one thread, kept from one transaction to the next.
 
-A pool would ask the server for a sign of life before each transaction and roll back after it: two round trips that a
-writer which tries again anyway does not need.
+A pool would ask the server for a sign of life before each transaction and roll back after it: two round trips that
+somebody who writes all the time, and tries again anyway, does not need.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -16,43 +17,54 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.faults import is_passing
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.transaction import transaction
+
+T = TypeVar("T")
 
 IDLE_S = 60.0
-"""A connection that was not used for so long is tried out before it is used: a firewall may have forgotten it."""
+"""A connection that was not used for so long is made anew before it is used: a firewall may have forgotten it."""
 
 
 class Link:
-    """One connection for one thread."""
+    """One connection for one thread; made when it is needed."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
         self._connection: Connection | None = None
         self._used = 0.0
         self.packet_bytes: int | None = None
         """The largest statement that the server takes; None if it has no limit, and before the first transaction."""
 
+    def pipelined(self, work: Callable[[Pipeline], T], *, patience: float = 10.0) -> T:
+        """As ``Database.pipelined``, over this connection."""
+
+        def attempt() -> T:
+            with self.transaction() as pipeline:
+                return work(pipeline)
+
+        return self.database.patiently(attempt, patience=patience)
+
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Pipeline]:
         """One write transaction; after any failure but a passing one the next goes over another connection."""
         if self._connection is not None and time.monotonic() - self._used > IDLE_S:
             self.close()
         try:
-            connection = self._connected()
-            with connection.begin():
-                yield connection
+            with transaction(self._connected()) as pipeline:
+                yield pipeline
         except BaseException as error:
             self._after(error)
             raise
         self._used = time.monotonic()
-        if (
-            self._database.dialect == "sqlite"
-        ):  # nothing to save there, and one in memory has a single connection
+        if self.database.dialect == "sqlite":
+            # There is nothing to save, and a database in memory has a single connection for everybody.
             self.close()
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = self._database.engine.connect()
-            if self._database.dialect == "mysql":
+            self._connection = self.database.engine.connect()
+            if self.database.dialect == "mysql":
                 packet = self._connection.execute(sa.text("SELECT @@max_allowed_packet")).scalar_one()
                 self.packet_bytes = int(packet)
                 self._connection.rollback()
