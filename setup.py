@@ -170,6 +170,10 @@ setup(
             "sql = jobrunner.boards.sql:SqlBoard",
         ],
         "pytest11": ["jobrunner = jobrunner.plugins.pytest_plugin"],
+        "taskflow.jobboards": [
+            "jobrunner-redis = jobrunner.boards.taskflow.drivers:redis_board",
+            "jobrunner-sql = jobrunner.boards.taskflow.drivers:sql_board",
+        ],
         # TaskFlow looks for what stands before the first "+" of jobrunner+sqlite:///path.
         "taskflow.persistence": ["jobrunner = jobrunner.persistence.journal.backend:JournalBackend"],
     },

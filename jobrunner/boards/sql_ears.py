@@ -1,8 +1,9 @@
 """How the sql board hears of work.
 
 - PostgreSQL: ``LISTEN`` on a connection of its own; told at the commit of the post.
-- SQLite: ``PRAGMA data_version`` on a connection of its own, each 5 ms for a second after a change and each
-  25 ms otherwise; the table is read only when the file was changed.
+- SQLite: the kernel tells when the file's write-ahead log was written to; the table is read when ``PRAGMA
+  data_version``, on a connection of its own, shows that this was committed. While others write all the time it is
+  read each 25 ms, or each 5 ms for a second after it had news. Where the kernel cannot tell, it is asked as often.
 - MariaDB, MySQL, and SQLite in memory: the table's newest row is looked at after 20 ms, then less and less often,
   at last each 200 ms.
 
@@ -13,6 +14,7 @@ can make the lookers miss a job until the next wait that times out and claims an
 from __future__ import annotations
 
 import abc
+import logging
 import math
 import sqlite3
 import time
@@ -22,11 +24,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobrunner.boards import sql_line as line
+from jobrunner.boards.file_watch import FileWatch
 from jobrunner.boards.sql_line import CHANNEL, WAITING
 from jobrunner.boards.waiting import Ear, readable
 from jobrunner.errors import BoardUnavailable
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.tables import board
+
+log = logging.getLogger(__name__)
 
 LOOK_FIRST_S = 0.02
 LOOK_SLOWER = 1.3
@@ -34,6 +39,12 @@ LOOK_LAST_S = 0.2
 SQLITE_BUSY_S = 0.005
 SQLITE_IDLE_S = 0.025
 SQLITE_BUSY_FOR_S = 1.0
+SQLITE_FIRST_S = 0.001
+"""What was written is committed once it is on the disk: asked so soon, and then after twice the time."""
+SQLITE_COMMIT_S = 0.25
+"""What is not committed by then is found by the look that is taken each so many seconds whatever the kernel says."""
+SQLITE_NEXT_S = 0.03
+"""So long after one commit it is asked for the next one, whose writing the kernel may have told with the first."""
 OVERLAP_MS = 2000
 """A look begins this long before the last one, for transactions that were not committed then."""
 NEWS_AT_ONCE = 500
@@ -114,8 +125,12 @@ class LookingEar(SqlEar):
             now = time.monotonic()
             if heard or now >= deadline:
                 return heard
-            if bell in readable(min(deadline - now, self._due_at - now, self._next_pause()), bell):
+            if bell in self._pause_for(min(deadline, self._due_at) - now, bell):
                 return set()
+
+    def _pause_for(self, most: float, bell: int) -> set[int]:
+        """Wait until it is time to look again, at most so many seconds, or until the bell rings; what rang."""
+        return readable(min(most, self._next_pause()), bell)
 
     def _must_look(self) -> bool:
         return True
@@ -158,47 +173,83 @@ class SqliteEar(LookingEar):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._connection: sqlite3.Connection | None = None
+        self._watch: FileWatch | None = None
         self._version = -1
-        self._changed_at = 0.0
+        self._written_at = self._changed_at = self._told_at = 0.0
+        self._least_pause = SQLITE_FIRST_S
 
     def close(self) -> None:
         super().close()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        self._close_watch()
 
     def forget(self) -> None:
         super().forget()
         self._connection = None
+        self._close_watch()
+
+    def _close_watch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
 
     def _must_look(self) -> bool:
-        now = time.monotonic()
+        if self._watch is not None and self._watch.was_written():
+            self._written_at = time.monotonic()
         version = self._data_version()
-        if version == self._version and self._seen is not None and now < self._due_at:
+        if version == self._version and self._seen is not None and time.monotonic() < self._due_at:
             return False
         self._version = version
+        self._changed_at = time.monotonic()
         return True
 
     def _look(self) -> set[str]:
         heard = super()._look()
         if heard:  # where one job comes, others follow; a change of other tables means nothing
-            self._changed_at = time.monotonic()
+            self._told_at = time.monotonic()
+        self._least_pause = min(2 * self._least_pause, self._slowest())
         return heard
 
-    def _next_pause(self) -> float:
-        return SQLITE_BUSY_S if time.monotonic() < self._changed_at + SQLITE_BUSY_FOR_S else SQLITE_IDLE_S
+    def _slowest(self) -> float:
+        is_busy = time.monotonic() < self._told_at + SQLITE_BUSY_FOR_S
+        return SQLITE_BUSY_S if is_busy else SQLITE_IDLE_S
+
+    def _pause_for(self, most: float, bell: int) -> set[int]:
+        if self._watch is None:
+            return readable(min(most, self._slowest()), bell)
+        since = time.monotonic() - self._written_at
+        if since > (SQLITE_NEXT_S if self._changed_at > self._written_at else SQLITE_COMMIT_S):
+            self._least_pause = SQLITE_FIRST_S
+            return readable(min(most, SQLITE_COMMIT_S), bell, self._watch.fileno())
+        return readable(min(most, max(self._least_pause, min(since, SQLITE_IDLE_S))), bell)
 
     def _data_version(self) -> int:
         try:
             if self._connection is None:
                 self._connection = _own_connection(self._database)
+                self._connection.execute("PRAGMA data_version").fetchone()  # makes the log, if there is none
+                self._watch = _watch_log(self._connection)
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except (sqlite3.Error, SQLAlchemyError) as error:
             raise _away(self._database, error) from error
 
 
+def _watch_log(connection: sqlite3.Connection) -> FileWatch | None:
+    """A watch of the write-ahead log; None where there is none to be had."""
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    try:
+        return FileWatch(f"{path}-wal")
+    except OSError as error:
+        log.info("the SQLite file is looked at regularly, since the kernel cannot tell of changes: %s", error)
+        return None
+
+
 class PostgresEar(SqlEar):
     """Listens on a channel."""
+
+    channel = CHANNEL
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -237,7 +288,7 @@ class PostgresEar(SqlEar):
         options = {**options, "connect_timeout": 5, "autocommit": True, **KEEPALIVE}
         try:
             self._connection = psycopg.connect(*args, **options)
-            self._connection.execute(f"LISTEN {CHANNEL}")
+            self._connection.execute(f"LISTEN {self.channel}")
         except psycopg.Error as error:
             raise _away(self._database, error) from error
 

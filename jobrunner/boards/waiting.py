@@ -99,7 +99,8 @@ class Waiting:
         """End all waits; a thread that is between two waits finds its next one ended."""
         with self._condition:
             self._wakes += 1
-            self._ring()
+            if self._listening:  # else whoever waits next finds it before it listens
+                self._ring()
             self._condition.notify_all()
 
     def know(self, classes: Iterable[str]) -> None:

@@ -21,11 +21,12 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.faults import is_passing
 from jobrunner.persistence.tables import settings
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration in ``migrations/versions``; a test compares it with what Alembic finds there."""
 
 VERSION_TABLE = "jobrunner_version"
-_LOCK_NAME = "jobrunner_schema"
+_MYSQL_LOCK = "CONCAT('jobrunner_schema_', SHA1(DATABASE()))"
+"""Such locks are the whole server's; this one is the database's."""
 _LOCK_NUMBER = 0x6A6F6272
 LOCK_TIMEOUT_S = 60
 
@@ -168,14 +169,14 @@ def _only_one(connection: Connection, dialect: str) -> Iterator[None]:
         yield
     finally:
         connection.rollback()
-        call = "RELEASE_LOCK(:lock)" if mysql else "pg_advisory_unlock(:lock)"
-        connection.execute(sa.text(f"SELECT {call}"), {"lock": _LOCK_NAME if mysql else _LOCK_NUMBER})
+        call = f"RELEASE_LOCK({_MYSQL_LOCK})" if mysql else f"pg_advisory_unlock({_LOCK_NUMBER})"
+        connection.execute(sa.text(f"SELECT {call}"))
         connection.commit()
 
 
 def _lock_mysql(connection: Connection) -> bool:
-    parameters = {"lock": _LOCK_NAME, "seconds": LOCK_TIMEOUT_S}
-    return bool(connection.execute(sa.text("SELECT GET_LOCK(:lock, :seconds)"), parameters).scalar())
+    lock = sa.text(f"SELECT GET_LOCK({_MYSQL_LOCK}, :seconds)")
+    return bool(connection.execute(lock, {"seconds": LOCK_TIMEOUT_S}).scalar())
 
 
 def _lock_postgres(connection: Connection) -> bool:

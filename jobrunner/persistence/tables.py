@@ -150,6 +150,22 @@ board = sa.Table(
     **_MYSQL,
 )
 
+taskflow_postings = sa.Table(
+    "taskflow_postings",  # jobs of TaskFlow programs, which jobrunner's conductors never claim
+    metadata,
+    sa.Column("place", Key, primary_key=True, autoincrement=True),  # order of posting
+    sa.Column("job_id", Id, nullable=False, unique=True),
+    sa.Column("namespace", Ascii, nullable=False),
+    sa.Column("status", sa.String(1), nullable=False),  # P posted, T trashed
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("owner", Ascii),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),  # the lease's end; 0: unclaimed
+    sa.Column("posting", Text, nullable=False),
+    sa.Index("taskflow_postings_line", "namespace", "status", "priority", "place"),
+    sa.Index("taskflow_postings_claims", "namespace", "until_ms"),
+    **_MYSQL,
+)
+
 settings = sa.Table(
     "jobrunner_settings",
     metadata,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from jobrunner.boards.taskflow import drivers
 from tests.support.command_line import SECONDS, CommandLine
-from tests.support.markdown import blocks, commands, files, page
+from tests.support.markdown import blocks, commands, files, page, sections, tables
+from tests.support.taskflow_boards import fetch_board
 
 ONE = {"JOBRUNNER_CONDUCTOR__PROCESSES": "1"}
 
@@ -211,3 +213,28 @@ def test_taskflow_alone_uses_the_journal(jobrunner: CommandLine) -> None:
     assert "/tmp/flows.sqlite" in example.text
     run_python(jobrunner, "-c", example.text.replace("/tmp/", f"{jobrunner.home}/"))
     assert (jobrunner.home / "flows.sqlite").stat().st_size > 0
+
+
+def test_a_stock_conductor_runs_what_the_how_to_posts(jobrunner: CommandLine) -> None:
+    examples = [block.text for block in blocks(page("howto/taskflow.md"), "python")]
+    written = {text.partition("\n")[0].removeprefix("# "): text for text in examples}
+    assert sorted(written) == ["conductor.py", "greeting.py", "post.py"]
+    jobrunner.write({name: text.replace("/tmp/", f"{jobrunner.home}/") for name, text in written.items()})
+    assert run_python(jobrunner, "post.py") == "UNCLAIMED\n"
+    assert run_python(jobrunner, "conductor.py") == "Hello Ada!\n"
+    board = fetch_board({"board": "jobrunner-sql", "connection": f"sqlite:///{jobrunner.home}/flows.sqlite"})
+    board.connect()
+    assert board.job_count == 0
+    board.close()
+
+
+def test_the_settings_of_taskflow_boards_are_told_as_they_are() -> None:
+    ((_, *rows),) = tables(sections(page("howto/taskflow.md"), 2)["Boards"])
+    told = {name.strip("`"): default.strip("`") for name, default, _ in rows}
+    assert told == {
+        "board": "",
+        "connection": "",
+        "lease": f"{drivers.LEASE_S:g}",
+        "namespace": drivers.NAMESPACE,
+        "remember": f"{drivers.REMEMBER_S:g}",
+    }

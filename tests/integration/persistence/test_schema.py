@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -58,6 +59,31 @@ def test_upgrading_twice_changes_nothing(empty: Database) -> None:
     upgrade(empty)
     assert schema_state(empty) is SchemaState.CURRENT
     assert Store(empty).id == identity
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "_upgrade_ours", lambda connection: upgrade_ours_to(connection, "0001"))
+        upgrade(empty)
+    assert schema_state(empty) is SchemaState.OLDER
+    identity = Store(empty).id
+    (job_id,) = (each for each, _ in Store(empty).insert([Posting(type="kept")], now_ms=1))
+    with pytest.raises(SchemaOutOfDate):
+        require_schema(empty)
+    upgrade(empty)
+    assert (schema_state(empty), Store(empty).id) == (SchemaState.CURRENT, identity)
+    assert Store(empty).get(job_id).type == "kept"
+    with empty.read() as connection:
+        assert sa.inspect(connection).has_table("taskflow_postings")
+
+
+def upgrade_ours_to(connection: sa.Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def test_several_processes_may_upgrade_at_once(store_url: str, empty: Database) -> None:
