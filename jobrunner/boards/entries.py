@@ -1,7 +1,8 @@
 """Board entries as text: what drivers store of a job, and read back with distrust.
 
 The text is JSON with the class's key, so that scripts on a server can read it as well. What cannot be read raises
-ValueError, whoever wrote it.
+ValueError, whoever wrote it. So does an id that no job can have: there are databases that cannot even be asked for it,
+and then for none of those beside it either.
 """
 
 from __future__ import annotations
@@ -9,6 +10,13 @@ from __future__ import annotations
 import json
 
 from jobrunner.model import BoardEntry, JobClass, Priority
+
+ID_LENGTH = 36
+
+
+def is_id(text: str) -> bool:
+    """Whether the store's column for ids could hold it."""
+    return 0 < len(text) <= ID_LENGTH and text.isascii() and text.isprintable()
 
 
 def to_text(entry: BoardEntry) -> str:
@@ -27,6 +35,8 @@ def to_text(entry: BoardEntry) -> str:
 
 def to_entry(job_id: str, text: str) -> BoardEntry:
     """Read back what :func:`to_text` wrote; raises ValueError if it was not written by it."""
+    if not is_id(job_id):
+        raise ValueError(f"not a job's id: {job_id[:200]!r}")
     try:
         data = json.loads(text)
         return BoardEntry(

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from jobrunner.boards.board import Board, BoardCounts, BoardProblem, BoardRow
-from jobrunner.boards.entries import class_of, to_entry, to_text
+from jobrunner.boards.entries import class_of, is_id, to_entry, to_text
 from jobrunner.boards.redis_connection import RedisConnection
 from jobrunner.boards.redis_ear import RedisEar
 from jobrunner.boards.redis_health import problems
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POSTED_AT_ONCE = 200
+SHOWN_CHARACTERS = 200
 
 
 class RedisBoard(Board):
@@ -70,8 +71,9 @@ class RedisBoard(Board):
         while True:
             claimed, dropped, more = self._redis.run("claim", owner, _ms(lease), limit, *keys)
             self._report(dropped)
-            if claimed or not more:
-                return list(claimed)
+            good = self._without_strangers(claimed)
+            if good or not (claimed or more):
+                return good
 
     def claim_these(self, owner: str, job_ids: Sequence[str], *, lease: float) -> list[str]:
         return list(self._redis.run("claim_these", owner, _ms(lease), *job_ids)) if job_ids else []
@@ -81,8 +83,9 @@ class RedisBoard(Board):
         while True:
             seen, dropped, more = self._redis.run("peek", limit, skip, *keys)
             self._report(dropped)
-            if len(seen) >= limit or not more:
-                return list(seen)
+            good = self._without_strangers(seen)
+            if len(good) == len(seen) and (len(seen) >= limit or not more):
+                return good
 
     def classes(self) -> set[JobClass]:
         found, foreign = set(), []
@@ -135,6 +138,14 @@ class RedisBoard(Board):
         with self._redis.errors():
             return problems(self._redis.client.info())
 
+    def _without_strangers(self, job_ids: Sequence[str]) -> list[str]:
+        """Those of the ids that a job can have; the others are dropped."""
+        strange = [job_id for job_id in job_ids if not is_id(job_id)]
+        if strange:
+            self._report(strange)
+            self.withdraw(strange)
+        return [job_id for job_id in job_ids if job_id not in strange]
+
     def list(self, *, after: str | None = None, limit: int = 100) -> tuple[list[BoardRow], str | None]:
         answer = self._redis.run("list", after or "", limit + 1)
         rows, unreadable = [], []
@@ -165,7 +176,8 @@ class RedisBoard(Board):
     def _report(self, dropped: Sequence[str]) -> None:
         if dropped:
             log.error(
-                "The board's entries %r cannot be read; dropped, to be posted again.", list(dropped[:20])
+                "The board's entries %r cannot be read; dropped, to be posted again.",
+                [one[:SHOWN_CHARACTERS] for one in dropped[:20]],
             )
 
 

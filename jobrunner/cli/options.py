@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NoReturn
 
+from jobrunner.cli.text import clean_lines
 from jobrunner.errors import EXIT_USAGE, UsageError
 
 COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
@@ -36,7 +37,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         words = _with_suggestion(message, self._option_string_actions)
-        self.exit(EXIT_USAGE, f"{self.prog}: {words}\n  `{self.prog} --help` tells what there is.\n")
+        self.exit(
+            EXIT_USAGE, f"{self.prog}: {clean_lines(words)}\n  `{self.prog} --help` tells what there is.\n"
+        )
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

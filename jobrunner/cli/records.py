@@ -21,7 +21,7 @@ def job_record(job: Job) -> dict[str, Any]:
         "state": job.state.value,
         "priority": job.priority.name.lower(),
         "parameters": dict(job.parameters),
-        "factory": None if job.factory is None else dict(job.factory),
+        "factory": job.factory,
         "properties": dict(job.properties),
         "capabilities": list(job.job_class.capabilities),
         "node_pin": job.job_class.node,

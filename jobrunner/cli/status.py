@@ -88,7 +88,7 @@ def job_lines(job: Job, now_ms: int, *, with_traceback: bool = False) -> list[st
         _line("Needs", _needs(job)),
         _line("Key", text.clean(job.idempotency_key or "")),
         *_mapping("Parameters", job.parameters),
-        *_mapping("Factory", job.factory or {}),
+        *_mapping("Factory", _factory(job)),
         *_mapping("Properties", job.properties),
     ]
     return [line for line in lines if line]
@@ -211,6 +211,12 @@ def _needs(job: Job) -> str:
 
 def _time(at_ms: int | None, now_ms: int) -> str:
     return "" if at_ms is None else f"{text.moment(at_ms)} ({text.ago(at_ms, now_ms)})"
+
+
+def _factory(job: Job) -> Mapping[str, Any]:
+    """A classic posting's factory; what somebody else wrote in its place is shown as it is."""
+    factory: Any = job.factory
+    return {"name": factory} if factory and not isinstance(factory, Mapping) else factory or {}
 
 
 def _mapping(label: str, values: Mapping[str, Any]) -> list[str]:

@@ -33,8 +33,15 @@ def clean_lines(text: str) -> str:
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """JSON that is safe to print: what JSON leaves as it is but a terminal obeys is escaped."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    """JSON that is safe to print: what JSON leaves as it is but a terminal obeys is escaped.
+
+    Numbers that JSON has no word for, which only a row that somebody else wrote can hold, become text.
+    """
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        finite = json.loads(json.dumps(value, default=str), parse_constant=str)
+        text = json.dumps(finite, indent=indent, ensure_ascii=False)
     return _JSON_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

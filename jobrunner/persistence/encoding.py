@@ -52,7 +52,7 @@ def decode(text: str | None, *, what: str = "The row") -> Any:
         return None
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptRow(f"{what} holds text that is not JSON: {text[:60]!r}.") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ _CORRUPT_HINT = (
     "Somebody or something changed it outside of jobrunner. Mend the row, or delete it; other jobs go on."
 )
 _NUMBERS = ("seq", "epoch", "attempt", "deaths", "created_ms", "updated_ms", "available_ms")
+LAST_EPOCH = 2**53
 _NUMBERS_OR_NONE = ("started_ms", "finished_ms")
 
 
@@ -34,7 +36,7 @@ def job_from_row(row: Any) -> Job:
         return Job(
             **{name: _number(row, name) for name in _NUMBERS},
             **{name: row[name] if row[name] is None else _number(row, name) for name in _NUMBERS_OR_NONE},
-            id=row["id"],
+            id=_id(row["id"]),
             type=row["type"],
             state=JobState(row["state"]),
             priority=Priority(row["priority"]),
@@ -179,6 +181,14 @@ def _number(row: Any, name: str) -> int:
     value = row[name]
     if not isinstance(value, int):  # SQLite keeps any text in any column
         raise ValueError(f"{name} is no number but {value!r}")
+    if name == "epoch" and not 0 <= value < LAST_EPOCH:  # else raising it fails, and with it those beside it
+        raise ValueError(f"{name} is {value}")
+    return value
+
+
+def _id(value: str) -> str:
+    """The job's id, if it can be one: its flows' ids are made of it."""
+    uuid.UUID(value)
     return value
 
 

@@ -22,7 +22,7 @@ from jobrunner.model import Json, Posting
 from jobrunner.plugins import building
 from jobrunner.plugins.decorators import capability_names
 from jobrunner.plugins.importing import is_inside
-from jobrunner.plugins.json_limits import check_json, check_size, shorten
+from jobrunner.plugins.json_limits import check_json, check_key, check_size, shorten
 from jobrunner.plugins.registry import JobType, Registry, current_registry, plugin_package
 
 if TYPE_CHECKING:
@@ -86,19 +86,22 @@ def accept(job_type: JobType, posting: Posting) -> Posting:
     name, args, kwargs = _read(job_type, posting.factory)
     resolve(job_type, name)
     what = f"the posting of {job_type.name}"
-    for key in posting.parameters:
-        if not isinstance(key, str):
-            raise InvalidParameters(
-                f"the store of {job_type.name} has the key {shorten(key)}, which is not text"
-            )
+    for where, keys in (
+        (f"the store of {job_type.name}", posting.parameters),
+        (f"the call of {name}", kwargs),
+    ):
+        for key in keys:
+            check_key(key, where)
     parameters = {
-        key: check_json(value, f"{key!r} in the store of {job_type.name}")
+        key: check_json(value, f"{shorten(key)} in the store of {job_type.name}")
         for key, value in posting.parameters.items()
     }
     factory = {
         "name": name,
         "args": [check_json(arg, f"argument {number} of {name}") for number, arg in enumerate(args, start=1)],
-        "kwargs": {key: check_json(value, f"argument {key!r} of {name}") for key, value in kwargs.items()},
+        "kwargs": {
+            key: check_json(value, f"argument {shorten(key)} of {name}") for key, value in kwargs.items()
+        },
     }
     check_size([parameters, factory], what)
     return replace(posting, parameters=parameters, factory=factory)

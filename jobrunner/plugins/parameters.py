@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 REQUIRED = inspect.Parameter.empty
+SHOWN_PROBLEMS = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -193,7 +194,7 @@ class ParameterSet:
                 problems.append(error.message)
         if problems:
             raise InvalidParameters(
-                "\n".join(problems), hint=f"`jobrunner post {self.owner} --help` tells what it takes"
+                _listed(problems), hint=f"`jobrunner post {self.owner} --help` tells what it takes"
             )
         check_size(stored, f"the parameters of {self.owner}")
         return stored
@@ -202,7 +203,7 @@ class ParameterSet:
         """Stored parameters, with the defaults of those that came to the type after the job was posted."""
         problems = [*self._unknown(stored), *self._missing(stored)]
         if problems:
-            raise InvalidParameters("\n".join(problems))
+            raise InvalidParameters(_listed(problems))
         missing = (parameter for parameter in self if parameter.name not in stored)
         return dict(stored) | {parameter.name: parameter.default_json for parameter in missing}
 
@@ -233,7 +234,7 @@ class ParameterSet:
 
     def _unknown(self, given: Mapping[str, Any]) -> list[str]:
         unknown = [name for name in given if name not in self._parameters]
-        return [f"{self.owner} has no parameter {name!r}{self._similar(name)}" for name in unknown]
+        return [f"{self.owner} has no parameter {shorten(name)}{self._similar(name)}" for name in unknown]
 
     def _missing(self, given: Mapping[str, Any]) -> list[str]:
         return [
@@ -246,6 +247,13 @@ class ParameterSet:
         if matches := difflib.get_close_matches(str(name), self._parameters, n=1):
             return f": did you mean {matches[0]!r}?"
         return f"; it has {', '.join(self._parameters)}" if self._parameters else "; it has none at all"
+
+
+def _listed(problems: list[str]) -> str:
+    """The problems, each in a line; of a great many only the first."""
+    more = len(problems) - SHOWN_PROBLEMS
+    lines = problems[:SHOWN_PROBLEMS] + ([f"... and {more:,} more"] if more > 0 else [])
+    return "\n".join(lines)
 
 
 def check_signature(factory: Callable[..., Any]) -> inspect.Signature:

@@ -20,12 +20,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jobrunner.errors import PluginError, UnknownCapability, UnknownJobType
-from jobrunner.model import Json, Posting, Priority
+from jobrunner.model import JOB_ID, Json, Posting, Priority
+from jobrunner.plugins.json_limits import shorten
 
 if TYPE_CHECKING:
     from taskflow.flow import Flow
 
     from jobrunner.plugins.parameters import ParameterSet
+    from jobrunner.plugins.soundness import SoundFlows
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 BUILTIN = "builtin"
@@ -117,6 +119,27 @@ class JobType:
 
         return classic.build(self, factory)
 
+    def require_sound(
+        self, parameters: Mapping[str, Json], factory: Mapping[str, Json] | None = None
+    ) -> None:
+        """Raise what is wrong with the flow of a job with these stored parameters: it is built and compiled.
+
+        Not so if that was done a moment ago, see soundness.py. Raises what :meth:`build` and ``check_flow`` raise.
+        """
+        from jobrunner.plugins import building
+        from jobrunner.plugins.soundness import key_of
+
+        key = key_of(parameters, factory)
+        if not self._sound_flows.holds(key):
+            building.check_flow(self.build(parameters, factory), [JOB_ID, *self.store(parameters)])
+            self._sound_flows.add(key)
+
+    @cached_property
+    def _sound_flows(self) -> SoundFlows:
+        from jobrunner.plugins.soundness import SoundFlows
+
+        return SoundFlows()
+
     def store(self, parameters: Mapping[str, Json]) -> dict[str, Json]:
         """What the flow finds in its store: the parameters in their JSON form, under their own names."""
         return dict(parameters) if self.is_classic else self.parameters.complete(parameters)
@@ -207,7 +230,7 @@ class Registry:
         try:
             return contents.job_types[name]
         except KeyError:
-            message = f"there is no job type {name!r}" + _similar(name, contents.job_types)
+            message = f"there is no job type {shorten(name)}" + _similar(name, contents.job_types)
             raise UnknownJobType(message, hint=self._where_it_might_be(name)) from None
 
     def get_capability(self, reference: str) -> Capability:
@@ -219,7 +242,7 @@ class Registry:
         try:
             return contents.capabilities[name]
         except KeyError:
-            message = f"there is no capability {name!r}" + _similar(name, contents.capabilities)
+            message = f"there is no capability {shorten(name)}" + _similar(name, contents.capabilities)
             raise UnknownCapability(message, hint=self._where_it_might_be(name)) from None
 
     def add_type(self, job_type: JobType) -> bool:

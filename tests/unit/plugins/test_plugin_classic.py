@@ -150,7 +150,7 @@ def test_capabilities_are_names_or_functions(registry: Registry, plugin: ModuleT
     ("settings", "message"),
     [
         ({"store": {"p": Path("/a")}}, "'p' in the store of simple cannot be stored as JSON: .*PosixPath"),
-        ({"store": {1: "a"}}, "the store of simple has the key 1, which is not text"),
+        ({"store": {1: "a"}}, "the store of simple has the key 1: keys have to be text"),
         ({"store": {"a": "\x00"}}, r"'a' in the store of simple has the character U\+0000"),
         (
             {"factory_args": [1, {2}]},

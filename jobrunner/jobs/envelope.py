@@ -1,0 +1,76 @@
+"""What goes with a posting besides its parameters: type, node, times, properties ... are what they should be.
+
+Parameters are the job type's own to check. The rest is the same for all types, and comes from as far away: it is
+checked here before anything is looked up by it or stored. Texts are short and have no control characters, so that every
+database can hold them and every terminal can show them; numbers fit their columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from jobrunner.errors import InvalidParameters
+from jobrunner.model import Posting, Priority
+from jobrunner.plugins.json_limits import check_json, check_size, shorten
+
+TEXT_LIMIT = 255
+"""Characters; what the columns hold."""
+CAPABILITIES_LIMIT = 100
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, UTC."""
+LONGEST_S = 10**9
+
+
+def check_envelope(posting: Posting) -> Posting:
+    """The posting, with its properties as they are stored; raises InvalidParameters or PostingTooLarge."""
+    _require(isinstance(posting.type, str), "the job type", posting.type, "text")
+    for what, values in (("the parameters", posting.parameters), ("the properties", posting.properties)):
+        _require(isinstance(values, Mapping), what, values, "named values")
+    for what, text in (("the node", posting.node), ("the author", posting.author)):
+        _require(text is None or _is_short(text), what, text, _SHORT)
+    key = posting.idempotency_key  # what it may hold is the store's to say
+    _require(key is None or isinstance(key, str), "the idempotency key", key, "text")
+    _check_capabilities(posting.capabilities)
+    _check_numbers(posting)
+    return replace(posting, properties=_properties(posting.properties)) if posting.properties else posting
+
+
+def _check_capabilities(names: Any) -> None:
+    few = isinstance(names, (tuple, list)) and len(names) <= CAPABILITIES_LIMIT
+    _require(few, "the capabilities", names, f"a list of at most {CAPABILITIES_LIMIT} names")
+    for name in names:
+        _require(_is_short(name), "a capability", name, _SHORT)
+
+
+def _check_numbers(posting: Posting) -> None:
+    given: tuple[Any, Any, Any] = (posting.priority, posting.available_ms, posting.timeout)
+    priority, at_ms, seconds = given
+    known = priority is None or (isinstance(priority, int) and priority in _PRIORITIES)
+    _require(known, "the priority", priority, _ONE_OF_THEM)
+    fits = at_ms is None or (isinstance(at_ms, int) and 0 <= at_ms <= LAST_MS)
+    _require(fits, "the time to start at", at_ms, "milliseconds since 1970, before the year 10000")
+    lasts = seconds is None or (isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_S)
+    _require(lasts, "the time limit", seconds, _SECONDS)
+
+
+def _properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = check_json(properties, "the posting's properties")
+    check_size(plain, "the posting's properties")
+    return plain
+
+
+_PRIORITIES = frozenset(int(level) for level in Priority)
+_ONE_OF_THEM = f"one of {', '.join(map(str, sorted(_PRIORITIES)))}"
+_SECONDS = f"0 to {LONGEST_S:,} seconds"
+_SHORT = f"1 to {TEXT_LIMIT} printable characters"
+
+
+def _is_short(text: Any) -> bool:
+    return isinstance(text, str) and bool(text.strip()) and len(text) <= TEXT_LIMIT and text.isprintable()
+
+
+def _require(fine: bool, what: str, found: object, expected: str) -> None:
+    if not fine:
+        raise InvalidParameters(f"{shorten(found)} cannot be {what}: it has to be {expected}")
