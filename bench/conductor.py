@@ -78,8 +78,8 @@ class Conductor:
         return psutil.Process(self._process.pid)
 
     def workers(self) -> list[psutil.Process]:
-        """The worker processes there are now."""
-        return list(self.supervisor.children())
+        """The worker processes there are now: the children of its fork server."""
+        return [worker for server in self.supervisor.children() for worker in server.children()]
 
     def wait_ready(self) -> None:
         """Return once all workers are there and a job that only this node may run has been run."""

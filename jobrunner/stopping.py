@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from collections.abc import Callable
 from typing import Literal
 
 from jobrunner.model import CancelMode
@@ -34,6 +35,8 @@ class StopSignal:
         self._reason: StopReason | None = None
         self._leaving = False
         self.cancel_mode: CancelMode | None = None
+        self.overdue: Callable[[], bool] = lambda: False
+        """Whether the time until which the conductor may run the job is over, though nobody has asked to stop yet."""
         self._lock = threading.Lock()
 
     @property

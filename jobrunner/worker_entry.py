@@ -1,4 +1,4 @@
-"""The first steps of a worker process, before it imports anything that takes time.
+"""The first steps of a worker process, just forked from the fork server.
 
 What the supervisor wants of it comes over the line between them: signals that were meant for the supervisor, or for the
 whole control group (systemd's way to stop a service), must not end it with jobs under way.
@@ -26,15 +26,19 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def start(descriptor: int) -> None:
     """Be a worker, over this end of the line to the supervisor; does not return."""
-    for number in _SIGNALS:
-        signal.signal(number, _leave_to_supervisor)
+    leave_signals_to_supervisor()
     os.register_at_fork(after_in_child=_as_usual)
-    os.set_inheritable(descriptor, False)
     code = _work(socket.socket(fileno=descriptor))
     sys.stdout.flush()
     sys.stderr.flush()
     # A thread that hangs in a task or a capability must not keep the process: all that counts is written.
     os._exit(code)
+
+
+def leave_signals_to_supervisor() -> None:
+    """From here on no signal that asks to leave ends this process."""
+    for number in _SIGNALS:
+        signal.signal(number, _leave_to_supervisor)
 
 
 def _work(line: socket.socket) -> int:

@@ -13,7 +13,9 @@ Invariants:
   does cannot reach the record of the next one.
 - A job with which two workers died runs in a process of its own, so only the guilty one comes to five deaths. What a
   conductor ends on purpose is no death.
-- A worker whose supervisor is gone ends at once: nobody keeps its leases any more.
+- A worker whose supervisor is gone ends at once: nobody keeps its leases any more. The kernel sees to that, along the
+  line supervisor, fork server, worker; what a worker's threads are doing then does not matter.
+- The fork server has one thread, no connection, and imports nobody's plugins: what it has, every worker gets a copy of.
 
 Read run.py for a job's life, worker.py for the claim loop, supervisor.py for the rest.
 """

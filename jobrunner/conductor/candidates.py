@@ -40,7 +40,11 @@ AT_ONCE = 2
 THREADS = 32
 IDLE_S = 2.0
 """Between looks that nobody asked for; posting makes the worker ask."""
+NONE_S = 10.0
+"""The same while no job on the board names a capability."""
 BUSY_S = 0.1
+GLANCE_S = 1.0
+"""A worker that has enough to do makes the scout look as often as this for classes that nobody knows yet."""
 AWAY_S = 2.0
 
 
@@ -78,6 +82,7 @@ class Scout:
         self._approved: deque[tuple[str, float]] = deque()
         self._classes: frozenset[JobClass] = frozenset()
         self._nothing_left = False
+        self._looked_at = 0.0
         self._outage = Outage(log, "looking for jobs with capabilities")
         self._pool = futures.ThreadPoolExecutor(THREADS, thread_name_prefix="capability")
         self._stopping = False
@@ -103,6 +108,11 @@ class Scout:
         self._nothing_left = False
         self._look_now.set()
 
+    def glance(self) -> None:
+        """Look now if there is somewhere to look, or no look for a while: there may be room again."""
+        if self._classes or time.monotonic() - self._looked_at > GLANCE_S:
+            self.look()
+
     def nothing_left(self) -> bool:
         """Whether the last look found nothing that could still be run here; for draining."""
         return self._nothing_left
@@ -125,7 +135,7 @@ class Scout:
             if self._stopping:
                 return
             try:
-                pause = BUSY_S if self._find() else IDLE_S
+                pause = BUSY_S if self._find() else self._idle_s()
                 self._outage.is_over()
             except (BoardUnavailable, StoreUnavailable) as error:
                 self._outage.goes_on(error)
@@ -134,8 +144,12 @@ class Scout:
                 log.exception("looking for jobs with capabilities failed; it goes on")
                 pause = AWAY_S
 
+    def _idle_s(self) -> float:
+        return IDLE_S if self._classes or not self._nothing_left else NONE_S
+
     def _find(self) -> bool:
         """Look at each class once; whether there is reason to look again soon."""
+        self._looked_at = time.monotonic()
         self._classes = frozenset(
             cls for cls in self._board.classes() if cls.capabilities and self._fits(cls)
         )

@@ -20,9 +20,11 @@ from taskflow.atom import Atom
 from taskflow.engines.action_engine import compiler
 from taskflow.engines.action_engine import engine as action_engine
 from taskflow.persistence import models
+from taskflow.types.failure import Failure
 from taskflow.utils import misc
 
 from jobrunner import stopping
+from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput
 from jobrunner.conductor.executors import JobExecutor, RetryExecutor
 from jobrunner.conductor.storage import JobStorage
@@ -31,6 +33,9 @@ from jobrunner.persistence.journal.flow import FlowJournal
 
 PARALLEL_LOOK_S = 0.25
 """How often a parallel engine looks for a request to stop while its tasks run."""
+
+_DONE = frozenset({states.SUCCESS, states.REVERTED})
+_FAILED = frozenset({states.FAILURE, states.REVERTING, states.REVERTED, states.REVERT_FAILURE})
 
 
 class JobEngine(action_engine.ActionEngine):
@@ -48,13 +53,15 @@ class JobEngine(action_engine.ActionEngine):
         journal: FlowJournal,
         stop: stopping.StopSignal,
         output: JobOutput,
+        baton: Baton,
         threads: int | None = None,
     ) -> None:
         super().__init__(flow, detail, backend, {"gather_statistics": False})
         self._stop = stop
         self._threads = threads
-        self._task_executor = JobExecutor(self, journal, stop, output, threads)
-        self._retry_executor = RetryExecutor(self, journal, stop, output)
+        self._baton = baton
+        self._task_executor = JobExecutor(self, journal, stop, output, baton, threads)
+        self._retry_executor = RetryExecutor(self, journal, stop, output, baton)
         self.stopped_atoms: set[str] = set()
         self._journal = journal
         self._interrupted = {found.name for found in detail if found.state == states.RUNNING}
@@ -104,12 +111,37 @@ class JobEngine(action_engine.ActionEngine):
         intentions = self.storage.get_atoms_states(atom.name for atom in atoms).values()
         return bool(atoms) and all(intention == states.REVERT for _, intention in intentions)
 
+    def failures(self) -> dict[str, Failure]:
+        """How atoms failed, by name, as far as that still counts.
+
+        TaskFlow goes on telling of what failed in an earlier turn of a retry, until the flow is resumed.
+        """
+        failed = {found.name for found in self._flow_detail if found.failure and found.state in _FAILED}
+        found = self.storage.get_execute_failures()
+        return {name: failure for name, failure in found.items() if name in failed}
+
     def _run_while(self, wanted: Callable[[], bool]) -> None:
+        if not self._threads:
+            self._iterate(wanted, None)
+            return
+        with self._baton.passed():  # between its steps it waits for tasks
+            self._iterate(wanted, PARALLEL_LOOK_S)
+
+    def _iterate(self, wanted: Callable[[], bool], timeout: float | None) -> None:
         asked = False
-        for _ in self.run_iter(timeout=PARALLEL_LOOK_S if self._threads else None):
+        for _ in self.run_iter(timeout=timeout):
             if not asked and not wanted():
                 asked = True
                 self.suspend()
+
+    def mend(self) -> None:
+        """Record what follows from how atoms ended: TaskFlow does that apart, and their owner may have died between."""
+        for found in list(self._flow_detail):
+            if isinstance(found, models.RetryDetail):
+                if found.state == states.REVERTED and found.results:
+                    self.storage.cleanup_retry_history(found.name, found.state)
+            elif found.state in _DONE and found.meta.get("progress", 1.0) != 1.0:
+                self.storage.set_task_progress(found.name, 1.0)
 
     def atoms_in_order(self) -> list[Any]:
         """The compiled flow's atoms in an order in which they can run."""
@@ -136,9 +168,16 @@ class JobEngine(action_engine.ActionEngine):
             recorded = self._flow_detail.find(self.storage.get_atom_uuid(atom.name))
             self.storage.update_atom_metadata(atom.name, self._journal.start_stamp(recorded.meta or {}))
 
+    def is_called_off(self) -> bool:
+        """Whether a person's word, or the clock, came before the flow's end: then it does not succeed."""
+        return self._stop.reason in ("cancel", "timeout")
+
     def _change_state(self, state: str) -> None:
         # An atom that stopped early is still RUNNING; TaskFlow then finds nothing left to do and nothing successful,
         # and calls the flow reverted. It is suspended.
         if self.stopped_atoms and state in (states.REVERTED, states.SUCCESS):
+            state = states.SUSPENDED
+        if state == states.SUCCESS and self.is_called_off():
+            super()._change_state(states.SUSPENDING)  # from RUNNING there is no other way
             state = states.SUSPENDED
         super()._change_state(state)

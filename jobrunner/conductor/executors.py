@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
+from taskflow import retry as retry_atom
 from taskflow import task as task_atom
 from taskflow.engines.action_engine import executor as executors
 from taskflow.types import failure, notifier
 
 from jobrunner import stopping
+from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput, speaking
 from jobrunner.errors import JobrunnerError, TaskExited
 from jobrunner.persistence.encoding import encode
@@ -33,12 +35,18 @@ class Runner:
     """How atoms are run: shared by the executors of tasks and of retries."""
 
     def __init__(
-        self, engine: JobEngine, journal: FlowJournal, stop: stopping.StopSignal, output: JobOutput
+        self,
+        engine: JobEngine,
+        journal: FlowJournal,
+        stop: stopping.StopSignal,
+        output: JobOutput,
+        baton: Baton,
     ) -> None:
         self._engine = engine
         self._journal = journal
         self._stop = stop
         self._output = output
+        self._baton = baton
         self.undoing = False
 
     def run(self, atom: Any, outcome: str, call: Callable[[], Any]) -> tuple[str, Any]:
@@ -51,12 +59,21 @@ class Runner:
             raise futures.CancelledError
         if outcome == executors.EXECUTED:
             self._engine.note_restart(atom)
+        with self._baton.passed():
+            return self._run(atom, outcome, call)
+
+    def _run(self, atom: Any, outcome: str, call: Callable[[], Any]) -> tuple[str, Any]:
         try:
             self._journal.barrier()
         except JobrunnerError:
             self._stop.set("lost")
+        if (
+            self._stop.overdue()
+        ):  # the machine stood still, and nobody has noticed yet; or the commit took so long
+            self._stop.set("lost")
+        if self._stop.reason == "lost":
             self._engine.stopped_atoms.add(atom.name)
-            raise futures.CancelledError from None
+            raise futures.CancelledError
         with speaking(self._output, atom.name):
             token = stopping.bind(None if self.undoing else self._stop)
             try:
@@ -122,9 +139,10 @@ class JobExecutor(Runner, executors.TaskExecutor):
         journal: FlowJournal,
         stop: stopping.StopSignal,
         output: JobOutput,
+        baton: Baton,
         threads: int | None,
     ) -> None:
-        super().__init__(engine, journal, stop, output)
+        super().__init__(engine, journal, stop, output, baton)
         self._threads = threads
         self._pool: futures.ThreadPoolExecutor | None = None
 
@@ -159,6 +177,7 @@ class JobExecutor(Runner, executors.TaskExecutor):
         failures: Any,
         progress_callback: Any = None,
     ) -> futures.Future[Any]:
+        failures = self._engine.failures()
         given = {**arguments, task_atom.REVERT_RESULT: result, task_atom.REVERT_FLOW_FAILURES: failures}
 
         def call() -> Any:
@@ -211,8 +230,10 @@ class RetryExecutor(Runner, executors.SerialRetryExecutor):
         return _now(retry, lambda: self.run(retry, executors.EXECUTED, call))
 
     def revert_retry(self, retry: Any, arguments: Mapping[str, Any]) -> futures.Future[Any]:
+        given = {**arguments, retry_atom.REVERT_FLOW_FAILURES: self._engine.failures()}
+
         def call() -> Any:
-            return retry.revert(**arguments)
+            return retry.revert(**given)
 
         return _now(retry, lambda: self.run(retry, executors.REVERTED, call))
 

@@ -43,6 +43,7 @@ class HeldJobs:
         self._claimed: dict[str, float] = {}
         self._held: dict[str, Held] = {}
         self._condition = threading.Condition()
+        self._awaited = 0
         self.ended = 0
         """How many jobs have ended here."""
 
@@ -68,6 +69,7 @@ class HeldJobs:
         """Hold a claimed job that was begun."""
         with self._condition:
             held = Held(job=job, until=self._claimed.pop(job.id), started=boottime())
+            held.stop.overdue = lambda: self._is_overdue(held, boottime())
             if held.time_is_up(held.started):
                 held.stop.set("timeout")
             self._held[job.id] = held
@@ -78,11 +80,13 @@ class HeldJobs:
             if self._held.get(held.job.id) is held:
                 del self._held[held.job.id]
             self.ended += 1
-            self._condition.notify_all()
+            if len(self._held) < self._awaited:
+                self._condition.notify_all()
 
     def wait_below(self, limit: int, timeout: float) -> bool:
-        """Wait until fewer than ``limit`` jobs are held."""
+        """Wait until fewer than ``limit`` jobs are held. For one thread, which is woken only when that is so."""
         with self._condition:
+            self._awaited = limit
             return self._condition.wait_for(lambda: len(self._held) < limit, timeout)
 
     def kept(self, job_ids: Iterable[str], until: float) -> None:
@@ -111,9 +115,12 @@ class HeldJobs:
         lost = []
         with self._condition:
             for job_id, held in self._held.items():
-                if now > held.until - MARGIN * self._lease and held.stop.reason != "lost":
+                if self._is_overdue(held, now) and held.stop.reason != "lost":
                     held.stop.set("lost")
                     lost.append(job_id)
                 elif not held.stop.is_set() and held.time_is_up(now):
                     held.stop.set("timeout")
         return lost
+
+    def _is_overdue(self, held: Held, now: float) -> bool:
+        return now > held.until - MARGIN * self._lease

@@ -31,15 +31,21 @@ def undone_for(detail: models.FlowDetail) -> StopReason | None:
 
 
 def settlement_of_ended(job: Job, detail: models.FlowDetail) -> Settlement | None:
-    """How a flow that is recorded as ended leaves its job; it is never run again. None if it has not ended."""
+    """How a flow that is recorded as ended leaves its job; it is never run again.
+
+    None if it has not ended, or has to be undone: a job whose end is not recorded can still be cancelled.
+    """
+    if detail.state == states.SUCCESS and job.cancel is not None:
+        return stopped("cancel", job.cancel) if job.cancel is CancelMode.KEEP else None
     if detail.state == states.SUCCESS:
-        outputs = {atom.name: atom.results for atom in detail if atom.name != Storage.injector_name}
+        tasks = (atom for atom in detail if isinstance(atom, models.TaskDetail))
+        outputs = {task.name: task.results for task in tasks if task.name != Storage.injector_name}
         return Settlement(state=JobState.SUCCEEDED, result=outputs)
     if detail.state not in (states.REVERTED, states.FAILURE):
         return None
     found = next(((atom.name, atom.failure) for atom in detail if atom.failure is not None), None)
     if detail.state == states.REVERTED:
-        return reverted(job, undone_for(detail), _from_failure(*found) if found else None)
+        return reverted(job, detail, _from_failure(*found) if found else None)
     return failed(_from_failure(*found) if found else None)
 
 
@@ -62,14 +68,20 @@ def failed(error: JobError | None) -> Settlement:
     )
 
 
-def reverted(job: Job, asked: StopReason | None, error: JobError | None) -> Settlement:
-    """The flow undid all it did: at somebody's word, or since an atom failed."""
+def reverted(job: Job, detail: models.FlowDetail, error: JobError | None) -> Settlement:
+    """The flow undid what it did: at somebody's word, or since an atom failed.
+
+    If that was below a retry that gave up, TaskFlow keeps what was done outside of it: then the job has FAILED.
+    """
+    asked = undone_for(detail)
     if asked == "timeout":
         limit = "the time it was given" if job.timeout is None else f"its {job.timeout:g} s"
         message = f"It took longer than {limit}; what was done was undone."
         return Settlement(state=JobState.TIMED_OUT, error=JobError(kind="TimedOut", message=message))
     if asked == "cancel":
         return Settlement(state=JobState.CANCELLED, error=_cancelled("Cancelled; what was done was undone."))
+    if any(atom.state == states.SUCCESS and atom.name != Storage.injector_name for atom in detail):
+        return failed(error)
     return Settlement(
         state=JobState.REVERTED, error=error or JobError(kind="Reverted", message="It was reverted.")
     )
@@ -84,7 +96,7 @@ def stopped(asked: StopReason | None, mode: CancelMode) -> Settlement:
 
 def job_error(engine: JobEngine, problem: Exception) -> JobError:
     """What went wrong first, as the flow recorded it; else what the engine raised."""
-    executing = [_from_failure(name, found) for name, found in engine.storage.get_execute_failures().items()]
+    executing = [_from_failure(name, found) for name, found in engine.failures().items()]
     reverting = [_from_failure(name, found) for name, found in engine.storage.get_revert_failures().items()]
     if reverting:
         return _while_undoing(reverting[0], executing[0] if executing else None)

@@ -3,7 +3,7 @@
     claim -> raise epoch -> load flow -> run, journalled -> settle -> consume -> announce
 
 The worker claims and raises the epoch for several jobs at once (worker.py); from there on each job goes its own way,
-here, in a thread of its own. ``run_job`` ends when SQL has the job's outcome; the worker then takes it off the board.
+here, in a thread of its own. It is over when SQL has the job's outcome; the worker then takes it off the board.
 
 Costs for a job of one atom, on top of its share of the claim: two shared commits; nothing is read for a job that
 nobody began before.
@@ -12,8 +12,10 @@ nobody began before.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 from taskflow import states
@@ -21,6 +23,7 @@ from taskflow.persistence import models
 from taskflow.storage import Storage
 
 from jobrunner.conductor import outcome
+from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput
 from jobrunner.conductor.engine import JobEngine
 from jobrunner.errors import CorruptRow, InvalidFlow, LeaseLost, StoreUnavailable, UnknownJobType
@@ -30,7 +33,7 @@ from jobrunner.persistence.journal.backend import JournalBackend, load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.output import kept_bytes
-from jobrunner.persistence.ownership import Settlement
+from jobrunner.persistence.ownership import Settlement, hand_back
 from jobrunner.plugins.registry import JobType, Registry
 from jobrunner.stopping import StopSignal
 
@@ -51,6 +54,7 @@ class RunParts:
     owner: str
     node: str
     output_limit: int
+    baton: Baton = field(default_factory=Baton)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,19 +72,32 @@ def run_job(parts: RunParts, job: Job, stop: StopSignal, *, fresh: bool) -> Outc
     Never raises for the job's sake: whatever it does is its own outcome. If its lease is lost, or SQL stays away for
     longer than the patience, nothing is settled and the job goes back; whoever owns it next goes on from SQL's record.
     """
+    outcomes: SimpleQueue[Outcome] = SimpleQueue()
+    run_job_then(parts, job, stop, fresh=fresh, tell=outcomes.put)
+    return outcomes.get()
+
+
+def run_job_then(
+    parts: RunParts, job: Job, stop: StopSignal, *, fresh: bool, tell: Callable[[Outcome], None]
+) -> None:
+    """As :func:`run_job`, but for the wait until the end is committed: ``tell`` is called then, by another thread."""
     try:
-        return _JobRun(parts, job, stop, fresh).run()
-    except LeaseLost:
+        _JobRun(parts, job, stop, fresh).run(tell)
+    except Exception as error:  # noqa: BLE001 - the edge of a job
+        tell(_not_settled(job, error))
+
+
+def _not_settled(job: Job, error: BaseException) -> Outcome:
+    if isinstance(error, LeaseLost):
         log.warning("job %s: its lease was lost, so another conductor has it; this one stops", job.id)
         return Outcome(finished=False)
-    except StoreUnavailable as error:
+    if isinstance(error, StoreUnavailable):
         log.error(
             "job %s: %s It goes back to the board, and on from what is recorded.", job.id, error.message
         )
-        return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
-    except Exception:
-        log.exception("job %s: an internal error; the job goes back to the board", job.id)
-        return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
+    else:
+        log.error("job %s: an internal error; the job goes back to the board", job.id, exc_info=error)
+    return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
 
 
 class _JobRun:
@@ -98,8 +115,12 @@ class _JobRun:
         # One of its own: a run that lost its lease must find nothing of a later run of the same job in this process.
         self.backend = JournalBackend(writer=parts.writer, eager=False)
 
-    def run(self) -> Outcome:
-        detail, stored = self._load()
+    def run(self, tell: Callable[[Outcome], None]) -> None:
+        try:
+            detail, stored = self._load()
+        except CorruptRow as error:
+            tell(self._set_aside(error))
+            return
         journal = FlowJournal(
             self.parts.writer,
             detail,
@@ -111,10 +132,15 @@ class _JobRun:
         self.journal = journal
         self.backend.adopt(journal, detail)
         try:
-            settlement = self._run_flow(journal, detail, stored)
-            journal.settle(settlement)
+            with self.parts.baton.held():
+                settlement = self._run_flow(journal, detail, stored)
+            journal.settle_then(settlement, lambda: tell(self._outcome(journal, settlement)))
         finally:
             self.backend.forget(journal)
+
+    def _outcome(self, journal: FlowJournal, settlement: Settlement) -> Outcome:
+        if journal.error is not None:
+            return _not_settled(self.job, journal.error)
         delay = RETRY_ELSEWHERE_S if settlement.note else 0.0
         return Outcome(finished=settlement.state.is_terminal, delay=delay, state=settlement.state)
 
@@ -129,24 +155,36 @@ class _JobRun:
                 return found[0], True
         return models.FlowDetail(self.job.type, self.job.flow_id), False
 
+    def _set_aside(self, error: CorruptRow) -> Outcome:
+        """Nobody can go on with what cannot be read: the job ends, and says what is wrong; nothing was undone."""
+        message = (
+            f"What is recorded of its flow cannot be read: {error.message} Somebody or something changed it outside of "
+            "jobrunner. `jobrunner retry` runs the job again from its start."
+        )
+        log.error("job %s: %s", self.job.id, message)
+        failed = Settlement(state=JobState.FAILED, error=JobError(kind=type(error).__name__, message=message))
+        hand_back(self.backend.database, self.job, failed)
+        return Outcome(finished=True, state=failed.state)
+
     def _book_row(self) -> dict[str, Any]:
         return {"uuid": self.job.id, "name": self.job.type, "meta": "{}"}
 
     # -- run
 
     def _run_flow(self, journal: FlowJournal, detail: models.FlowDetail, stored: bool) -> Settlement:
-        ended = outcome.settlement_of_ended(self.job, detail)
-        if ended is not None:  # stock TaskFlow may have finished what another conductor began
+        ended = outcome.settlement_of_ended(self.job, detail)  # its owner died just then, or was TaskFlow
+        if ended is not None and ended.state is not JobState.SUCCEEDED:
             return ended
         try:
             job_type = self.parts.registry().get_type(self.job.type)
-            flow = self._build(job_type)
+            with self.parts.baton.passed():
+                flow = self._build(job_type)
         except UnknownJobType as error:
-            return Settlement(
+            return ended or Settlement(
                 state=JobState.WAITING, note=f"Waiting for a node that can run it: {error.message}"
             )
         except Exception as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
-            return self._cannot_build(error, stored)
+            return ended or self._cannot_build(error, stored)
         output = self._output(journal, stored)
         engine = JobEngine(
             flow,
@@ -155,13 +193,14 @@ class _JobRun:
             journal=journal,
             stop=self.stop,
             output=output,
+            baton=self.parts.baton,
             threads=job_type.max_workers or _DEFAULT_THREADS if job_type.engine == "parallel" else None,
         )
         try:
             self._prepare(engine, detail, job_type)
         except Exception as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
-            return self._cannot_build(error, stored)
-        return self._drive(engine, detail)
+            return ended or self._cannot_build(error, stored)
+        return outcome.succeeded(self.job, engine, detail) if ended else self._drive(engine, detail)
 
     def _build(self, job_type: JobType) -> Any:
         if self.job.factory is not None:
@@ -178,6 +217,7 @@ class _JobRun:
 
     def _prepare(self, engine: JobEngine, detail: models.FlowDetail, job_type: JobType) -> None:
         """Compile, put the parameters where the flow finds them, and check that every atom gets what it needs."""
+        self._give_parameters(detail, job_type)
         engine.compile()
         order = [atom.name for atom in engine.atoms_in_order()]
         if META_KEY not in detail.meta:
@@ -185,11 +225,19 @@ class _JobRun:
                 {META_KEY: {META_ORDER: order}, **self._factory_meta(job_type)}
             )
         _require_same_atoms(detail.meta[META_KEY].get(META_ORDER), order)
-        store = {JOB_ID: self.job.id, **job_type.store(self.job.parameters)}
-        if not any(atom.name == Storage.injector_name for atom in detail):
-            engine.storage.inject(store)
         engine.prepare()
+        engine.mend()
         engine.validate()
+
+    def _give_parameters(self, detail: models.FlowDetail, job_type: JobType) -> None:
+        """Put the parameters where TaskFlow looks for them, to be recorded as a whole.
+
+        TaskFlow's own way takes two records, and who dies between them leaves a flow that it cannot load.
+        """
+        if not any(atom.name == Storage.injector_name for atom in detail):
+            given = models.TaskDetail(Storage.injector_name, str(uuid.uuid4()))
+            given.put(states.SUCCESS, {JOB_ID: self.job.id, **job_type.store(self.job.parameters)})
+            detail.add(given)
 
     def _factory_meta(self, job_type: JobType) -> dict[str, Json]:
         """TaskFlow's own note of how to make the flow, so that TaskFlow alone can go on with it."""
@@ -234,7 +282,7 @@ class _JobRun:
         return None
 
     def _undo_wanted(self, engine: JobEngine) -> bool:
-        if engine.storage.get_flow_state() in _FLOW_ENDS or not engine.may_undo():
+        if engine.storage.get_flow_state() in _NOT_UNDONE or not engine.may_undo():
             return False
         return self.stop.reason == "timeout" or self._cancel_mode() is CancelMode.REVERT
 
@@ -251,17 +299,18 @@ class _JobRun:
 
     def _settlement(self, engine: JobEngine, detail: models.FlowDetail, error: JobError | None) -> Settlement:
         flow_state = engine.storage.get_flow_state()
-        if flow_state == states.SUCCESS:
+        if flow_state == states.SUCCESS and not engine.is_called_off():
             return outcome.succeeded(self.job, engine, detail)
         if flow_state == states.FAILURE:
             return outcome.failed(error)
         if flow_state == states.REVERTED:
-            return outcome.reverted(self.job, outcome.undone_for(detail), error)
+            return outcome.reverted(self.job, detail, error)
         return outcome.stopped(self.stop.reason, self._cancel_mode())
 
 
 _DEFAULT_THREADS = 4
-_FLOW_ENDS = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED})
+_NOT_UNDONE = frozenset({states.FAILURE, states.REVERTED})
+"""How a flow ends that undid itself, as far as it could. One that succeeded is undone if somebody said so in time."""
 
 
 def _require_same_atoms(recorded: list[str] | None, present: list[str]) -> None:

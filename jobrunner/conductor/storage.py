@@ -9,7 +9,7 @@ re-entrant lock does.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from taskflow.persistence import base, models
@@ -49,6 +49,29 @@ class JobStorage(Storage):
 
     def _with_connection(self, functor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return functor(self._connection, *args, **kwargs)
+
+    # The engine asks these a few dozen times for each atom, to find out what is to be run next. Reading one attribute
+    # needs no lock.
+
+    def get_atom_uuid(self, atom_name: str) -> Any:
+        """The atom's uuid; raises NotFound."""
+        return self._atomdetail_by_name(atom_name)[0].uuid
+
+    def get_atom_state(self, atom_name: str) -> Any:
+        """The atom's state; raises NotFound."""
+        return self._atomdetail_by_name(atom_name)[0].state
+
+    def get_atom_intention(self, atom_name: str) -> Any:
+        """The atom's intention; raises NotFound."""
+        return self._atomdetail_by_name(atom_name)[0].intention
+
+    def get_atoms_states(self, atom_names: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+        """The states and intentions of these atoms; raises NotFound."""
+        found = {}
+        for name in atom_names:
+            detail = self._atomdetail_by_name(name)[0]
+            found[name] = (detail.state, detail.intention)
+        return found
 
     def _save_flow_detail(
         self, conn: base.Connection, original_flow_detail: models.FlowDetail, flow_detail: models.FlowDetail

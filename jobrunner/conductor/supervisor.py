@@ -25,6 +25,7 @@ from jobrunner.boards.board import Board
 from jobrunner.conductor.channel import Message
 from jobrunner.conductor.chores import Chores, Figures
 from jobrunner.conductor.clock import boottime
+from jobrunner.conductor.forks import ForkServer
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.process import WorkerProcess, how_it_ended, start_worker
 from jobrunner.conductor.restarts import Restarts
@@ -63,6 +64,7 @@ class Supervisor:
         self._slots = config.conductor.jobs * config.processes
         self._claims = Claims()
         self._selector = selectors.DefaultSelector()
+        self._forks = ForkServer(config.model_dump(mode="json"), node=self.node)
         self._workers: dict[str, WorkerProcess] = {}
         self._lock = threading.Lock()
         self._stops = 0
@@ -94,9 +96,17 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until stopped; the exit code. Raises what made going on useless."""
+        self._forks.start()  # what it imports takes longer than all that follows
+        try:
+            return self._run()
+        finally:
+            self._forks.end()
+
+    def _run(self) -> int:
         self._connect()
         with Wakeup(self._on_signal) as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ, None)
+            self._selector.register(self._forks, selectors.EVENT_READ, self._forks)
             try:
                 self._keeper.start()
                 self._chores.start()
@@ -128,10 +138,12 @@ class Supervisor:
             for key, _ in self._selector.select(timeout=self._until_next()):
                 if key.data is None:
                     wakeup.clear()
+                elif key.data is self._forks:
+                    self._read_forks()
                 else:
                     self._read(key.data)
             self._act_on_signals()
-            self._reap_dead()
+            self._reap_ended()
             self._start_due()
             self._kill_silent()
 
@@ -179,7 +191,10 @@ class Supervisor:
             "once": self.once,
             "log_level": logging.getLevelName(logging.getLogger().getEffectiveLevel()),
         }
-        worker = start_worker(self.identity, slot, setup, node=self.node, suspect=suspect)
+        if not self._forks.is_running:
+            self._forks.start()
+            self._selector.register(self._forks, selectors.EVENT_READ, self._forks)
+        worker = start_worker(self._forks, self.identity, slot, setup, node=self.node, suspect=suspect)
         with self._lock:
             self._workers[worker.owner] = worker
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
@@ -213,7 +228,7 @@ class Supervisor:
             # It closed its line: it has ended, or is of no use any more.
             self._selector.unregister(worker.channel)
             worker.hung_up = True
-            worker.process.kill()
+            self._forks.kill(worker.owner)
             return
         worker.heard = boottime()
         for message in received:
@@ -236,14 +251,45 @@ class Supervisor:
             worker.running = message["running"]
             worker.ended = message["ended"]
 
-    def _reap_dead(self) -> None:
-        for worker in list(self._workers.values()):
-            if worker.process.poll() is not None:
-                self._reap(worker)
+    def _read_forks(self) -> None:
+        received = self._forks.receive()
+        if received is None:
+            self._fork_server_ended()
+            return
+        for message in received:
+            worker = self._workers.get(message.get("owner", ""))
+            if worker is None:
+                continue
+            if message["kind"] == "ended":
+                worker.code = message["code"]
+            elif message["kind"] == "not_started":
+                self._was_not_started(worker, message["error"])
 
-    def _reap(self, worker: WorkerProcess) -> None:
+    def _fork_server_ended(self, *, hangs: bool = False) -> None:
+        """Its workers end with it. Another is started for their successors."""
+        self._selector.unregister(self._forks)
+        code = self._forks.end(at_once=hangs)
+        log.error("the fork server ended (%s), and all workers with it", how_it_ended(code))
+        for worker in self._workers.values():
+            if worker.code is None:
+                worker.code = code if code > 0 else -signal.SIGKILL
+
+    def _was_not_started(self, worker: WorkerProcess, error: str) -> None:
+        """There was no room for another process."""
+        log.error("a worker could not be forked, which is tried again: %s", error)
+        self._forget(worker)
+        if worker.suspect is not None:
+            self._suspects.append(worker.suspect)
+        elif worker.slot is not None:
+            self._restarts.could_not_start(worker.slot, now=boottime())
+
+    def _reap_ended(self) -> None:
+        for worker in list(self._workers.values()):
+            if worker.code is not None:
+                self._reap(worker, worker.code)
+
+    def _reap(self, worker: WorkerProcess, code: int) -> None:
         """A worker has ended: hand its jobs back at once, and start another in its place unless it ended in peace."""
-        code = worker.process.wait()
         self._forget(worker)
         self._chores.hand_back(worker.owner, on_purpose=worker.ended_on_purpose)
         if worker.suspect is not None:
@@ -273,6 +319,12 @@ class Supervisor:
         """A worker that has not given a pulse for longer than a lease hangs: its jobs are somebody else's by now."""
         now = boottime()
         stalled, self._looked = now - self._looked > STALL_S, now
+        if stalled:
+            self._forks.excuse(now)
+        elif self._forks.hangs(now):
+            log.error("the fork server does not answer and is killed")
+            self._fork_server_ended(hangs=True)
+            return
         lease = max(self.config.conductor.lease, SILENCE_MIN_S)
         for worker in list(self._workers.values()):
             if stalled:
@@ -282,16 +334,17 @@ class Supervisor:
                 log.error(
                     "worker %s has not answered for %.1f s and is killed", worker.owner, now - worker.heard
                 )
-                worker.process.kill()
+                self._forks.kill(worker.owner)
                 worker.heard = now
 
     def _kill_all(self) -> None:
         """End all workers now, on purpose: their jobs go back, and none of them counts as deadly."""
+        if self._forks.is_running:
+            self._selector.unregister(self._forks)
+            self._forks.end()
         for worker in list(self._workers.values()):
             worker.ended_on_purpose = True
-            worker.process.kill()
-        for worker in list(self._workers.values()):
-            self._reap(worker)
+            self._reap(worker, -signal.SIGKILL)
         self._restarts.clear()
         self._suspects.clear()
 

@@ -20,12 +20,13 @@ from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.ended import EndedJobs
 from jobrunner.conductor.leases import Held, HeldJobs
 from jobrunner.conductor.outage import Outage
-from jobrunner.conductor.run import Outcome, RunParts, run_job
+from jobrunner.conductor.run import Outcome, RunParts, run_job_then
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.model import CancelMode, Job, JobClass, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.link import Link
 from jobrunner.persistence.ownership import Settlement, begin, hand_back
 from jobrunner.persistence.store import Store
 from jobrunner.plugins.registry import Registry
@@ -36,9 +37,11 @@ WAIT_S = 2.0
 """How long an idle worker blocks for work at most."""
 DRAIN_WAIT_S = 0.25
 """And while it only drains the board."""
-GATHER_S = 0.01
+GATHER_S = 0.03
 """So long a worker waits for more free slots before it claims, when jobs queue up."""
 PULSE_S = 0.25
+QUIET_PULSE_S = 0.9
+"""With no news a pulse is given less often; the supervisor takes a worker to hang after 2 s at the earliest."""
 AWAY_S = 1.0
 """Pause before the board or the database is tried again."""
 CORRUPT_S = 60.0
@@ -82,12 +85,14 @@ class Worker:
         self.ended = EndedJobs(owner, channel)
         self._stopping = threading.Event()
         self._backlog = False
+        self._news = False
         self._outage = Outage(log, "claiming jobs")
         self._load_registry = load_registry
         self._open_own_board = open_board
         self._registry = load_registry(False)
         self._classes: frozenset[JobClass] = frozenset()
         self._database = database
+        self._link = Link(database)
         self._writer = Writer(self._database, patience=config.persistence.patience)
         self._parts = RunParts(
             writer=self._writer,
@@ -115,6 +120,7 @@ class Worker:
                 self._claim_suspect(board, *self.alone)
             self._drain(board)
         self._writer.stop()
+        self._link.close()
         self._database.close()
         return 0
 
@@ -148,11 +154,12 @@ class Worker:
         self.ended.tell(board)
         if not self._wait_for_room() or self._claim(board, scout):
             return True
+        if self._news:
+            scout.look()
         classes = self._known_classes(board)
         if self.once and scout.nothing_left() and self._is_idle() and not board.peek(list(classes), limit=1):
             return False
-        if board.wait(classes | scout.classes, timeout=DRAIN_WAIT_S if self.once else WAIT_S):
-            scout.look()
+        self._news = board.wait(classes | scout.classes, timeout=DRAIN_WAIT_S if self.once else WAIT_S)
         return True
 
     def _wait_for_room(self) -> bool:
@@ -205,15 +212,13 @@ class Worker:
         free = self.slots - len(self.held)
         claimed_at = boottime()
         ids = board.claim_these(self.owner, scout.take_approved(free), lease=self.lease)
+        if not ids:
+            plain = [cls for cls in self._known_classes(board) if not cls.capabilities]
+            ids = board.claim(self.owner, plain, limit=free, lease=self.lease)
+            self._backlog = len(ids) == free
         if ids:
             self._start(ids, claimed_at + self.lease)
-            scout.look()
-            return True
-        plain = [cls for cls in self._known_classes(board) if not cls.capabilities]
-        ids = board.claim(self.owner, plain, limit=free, lease=self.lease)
-        self._backlog = len(ids) == free
-        if ids:
-            self._start(ids, claimed_at + self.lease)
+            scout.glance()
         return bool(ids)
 
     def _claim_suspect(self, board: Board, job_id: str, holder: str) -> None:
@@ -240,7 +245,7 @@ class Worker:
         self.held.claimed(ids, until)
         self.channel.send("claimed", ids=ids)
         try:
-            begun = begin(self._database, ids, owner=self.owner, node=self.node)
+            begun = begin(self._link, ids, owner=self.owner, node=self.node)
         except BaseException:
             self.held.not_begun(ids)
             self.ended.goes_back(ids, delay=AWAY_S)
@@ -293,16 +298,17 @@ class Worker:
         self._pool.submit(self._run_held, held, fresh)
 
     def _run_held(self, held: Held, fresh: bool) -> None:
-        outcome = Outcome(finished=False)
-        try:
-            outcome = run_job(self._parts, held.job, held.stop, fresh=fresh)
-        finally:
-            if outcome.finished:
-                self.ended.finished([held.job.id])
-            else:
-                self.ended.job_goes_back(held.job, delay=outcome.delay)
-            self.held.remove(held)
-            self._wake()
+        run_job_then(
+            self._parts, held.job, held.stop, fresh=fresh, tell=lambda outcome: self._end(held, outcome)
+        )
+
+    def _end(self, held: Held, outcome: Outcome) -> None:
+        if outcome.finished:
+            self.ended.finished([held.job.id])
+        else:
+            self.ended.job_goes_back(held.job, delay=outcome.delay)
+        self.held.remove(held)
+        self._wake()
 
     # -- the supervisor's side
 
@@ -351,10 +357,15 @@ class Worker:
 
     def _pulse(self) -> None:
         ticks = threading.Event()
+        told: tuple[list[str], int] | None = None
+        told_at = 0.0
         while not ticks.wait(PULSE_S):
             lost = self.held.stop_overdue()
             if lost:
                 log.error(
                     "the leases of these jobs were not kept in time, so they stop here: %s", ", ".join(lost)
                 )
-            self.channel.send("pulse", running=self.held.ids(), ended=self.held.ended)
+            news = (self.held.ids(), self.held.ended)
+            if news != told or boottime() - told_at >= QUIET_PULSE_S:
+                self.channel.send("pulse", running=news[0], ended=news[1])
+                told, told_at = news, boottime()

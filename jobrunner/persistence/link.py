@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.faults import is_passing
-from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
 from jobrunner.persistence.pipelines.transaction import transaction
 
 T = TypeVar("T")
@@ -53,6 +53,8 @@ class Link:
         try:
             with transaction(self._connected()) as pipeline:
                 yield pipeline
+        except NotHeld:
+            raise
         except BaseException as error:
             self._after(error)
             raise

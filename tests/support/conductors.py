@@ -85,9 +85,10 @@ class Conductor:
         return self.log_path.read_text(errors="replace")
 
     def workers(self) -> list[psutil.Process]:
-        """Its worker processes that live."""
+        """Its worker processes that live: the children of its fork server."""
         try:
-            return [child for child in psutil.Process(self.process.pid).children() if lives(child.pid)]
+            servers = psutil.Process(self.process.pid).children()
+            return [child for server in servers for child in server.children() if lives(child.pid)]
         except psutil.NoSuchProcess:
             return []
 

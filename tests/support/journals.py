@@ -136,17 +136,18 @@ def staged(url: str, *, patience: float = 30.0, **options: Any) -> Iterator[Stag
         database.close()
 
 
-def lock_waits(database: Database) -> int:
-    """How many connections to this database wait for a row's lock; SQLite cannot tell.
+def lock_waits(database: Database, *, at: str = "FOR UPDATE") -> int:
+    """How many connections to this database wait for a row's lock in a statement with these words.
 
-    MariaDB's innodb_trx would say it best, but is not brought up to date while somebody keeps asking for it.
+    SQLite cannot tell. MariaDB's innodb_trx would say it best, but is not brought up to date while somebody keeps
+    asking for it.
     """
     query = {
         "mysql": "SELECT COUNT(*) FROM information_schema.processlist p JOIN information_schema.global_status s "
         "ON s.variable_name = 'Innodb_row_lock_current_waits' AND s.variable_value > 0 "
-        "WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID() AND p.info LIKE '%FOR UPDATE%'",
+        f"WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID() AND p.info LIKE '%{at}%'",
         "postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND wait_event_type = 'Lock'",
+        f"AND wait_event_type = 'Lock' AND query LIKE '%{at}%'",
     }[database.dialect]
     with database.read() as connection:
         return int(connection.exec_driver_sql(query.replace("%", "%%")).scalar_one())

@@ -251,12 +251,20 @@ class FlowJournal:
 
     def settle(self, settlement: Settlement) -> None:
         """Commit the job's end (or hand-back) together with everything pending; raises as :meth:`barrier` does."""
+        self._settle(settlement)
+        self.barrier()
+
+    def settle_then(self, settlement: Settlement, tell: Callable[[], None]) -> None:
+        """As :meth:`settle`, without blocking: ``tell`` is called by the writer's thread; then look at ``error``."""
+        self._settle(settlement)
+        self.writer.flush_then(self, tell)
+
+    def _settle(self, settlement: Settlement) -> None:
         with self._lock:
             if self._error is not None:
                 raise self._error
             self._pending.settlement = settlement
             self._note_dirty()
-        self.barrier()
 
     def take(self) -> Changes:
         """Hand what is pending to the writer; for the writer only."""

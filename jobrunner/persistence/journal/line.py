@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobrunner.persistence.journal.flow import FlowJournal
@@ -15,7 +15,7 @@ class Turn:
     """The flows of the next transactions, and whom to tell when they are written."""
 
     flows: list[FlowJournal] = field(default_factory=list)
-    waiting: list[threading.Event] = field(default_factory=list)
+    waiting: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Line:
@@ -29,7 +29,7 @@ class Line:
         self._lazy = lazy
         self._most = most
         self._condition = threading.Condition()
-        self._urgent: dict[FlowJournal, list[threading.Event]] = {}
+        self._urgent: dict[FlowJournal, list[Callable[[], None]]] = {}
         self._open: set[FlowJournal] = set()
         self._ended = True
 
@@ -57,16 +57,12 @@ class Line:
         with self._condition:
             self._open.discard(flow)
 
-    def join(self, flows: Iterable[FlowJournal]) -> list[threading.Event]:
-        """Give the flows a turn at once; the events are set when each of them has had it."""
-        events = []
+    def join(self, flow: FlowJournal, tell: Callable[[], None]) -> None:
+        """Give the flow a turn at once; ``tell`` is called when it has had it."""
         with self._condition:
             self._require_begun()
-            for flow in flows:
-                events.append(threading.Event())
-                self._urgent.setdefault(flow, []).append(events[-1])
+            self._urgent.setdefault(flow, []).append(tell)
             self._condition.notify()
-        return events
 
     def next(self) -> Turn | None:
         """Block until it is somebody's turn; None when the line has ended and nothing is left."""
@@ -94,7 +90,7 @@ class Line:
 
     def _urgent_turn(self) -> Turn:
         chosen = list(self._urgent)[: self._most]
-        waiting = [event for flow in chosen for event in self._urgent.pop(flow)]
+        waiting = [tell for flow in chosen for tell in self._urgent.pop(flow)]
         overdue = time.monotonic() - self._lazy
         taken = set(chosen)
         chosen += [flow for flow, since in self._dirty() if since <= overdue and flow not in taken]

@@ -10,21 +10,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jobrunner.persistence.pipelines.pipeline import Pipeline
-from jobrunner.persistence.pipelines.statement import Text
+from pymysql.err import MySQLError
+
+from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
+from jobrunner.persistence.pipelines.statement import Row, Statement, Text
 
 TEXT_BYTES = 1_000_000
 """A text is sent when it is about as long as this; a server takes 16 MiB at once, unless it is told to take less."""
 
 
+OUT_OF_RANGE = 1690
+
+
 class MysqlPipeline(Pipeline):
     """Statements gathered as text."""
 
+    can_rely = True
+
     def __enter__(self) -> Pipeline:
+        self._relies = False
         self._cursor = self._connection.cursor()
         self._texts: list[str] = []
         self._size = 0
         return self
+
+    def rely(self, statement: Statement, values: Row) -> None:
+        self._relies = True
+        self.add(statement, [values])
 
     def _ask(self, text: Text, values: tuple[Any, ...]) -> list[dict[str, Any]]:
         self._send()
@@ -33,33 +45,27 @@ class MysqlPipeline(Pipeline):
         return [dict(zip(names, row, strict=True)) for row in self._cursor.fetchall()]
 
     def _add(self, text: Text, rows: list[tuple[Any, ...]]) -> None:
-        for sql in self._inserts(text, rows) if text.values_at else self._singles(text, rows):
-            size = _bytes(sql)
+        for template, given, size in self._inserts(text, rows) if text.values_at else _singles(text, rows):
             if self._size + size > TEXT_BYTES:
                 self._send()
-            self._texts.append(sql)
+            self._texts.append(self._cursor.mogrify(template, given))
             self._size += size
 
-    def _singles(self, text: Text, rows: list[tuple[Any, ...]]) -> Iterator[str]:
-        for row in rows:
-            yield self._cursor.mogrify(text.sql, row)
-
-    def _inserts(self, text: Text, rows: list[tuple[Any, ...]]) -> Iterator[str]:
+    def _inserts(self, text: Text, rows: list[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any], int]]:
         """One INSERT of all rows; several, if they are long."""
         assert text.values_at is not None
-        begin, end = text.values_at
-        head, values, tail = text.sql[:begin], text.sql[begin:end], text.sql[end:] % ()
-        found: list[str] = []
+        head, tail = text.sql[: text.values_at[0]], text.sql[text.values_at[1] :]
+        templates: list[str] = []
+        given: list[Any] = []
         size = 0
         for row in rows:
-            literal = self._cursor.mogrify(values, row)
-            more = _bytes(literal)
-            if found and size + more > TEXT_BYTES:
-                yield f"{head}{','.join(found)}{tail}"
-                found, size = [], 0
-            found.append(literal)
+            more = _bytes(row)
+            if templates and size + more > TEXT_BYTES:
+                yield f"{head}{','.join(templates)}{tail}", given, size
+                templates, given, size = [], [], 0
+            templates.append(_template(row, given))
             size += more
-        yield f"{head}{','.join(found)}{tail}"
+        yield f"{head}{','.join(templates)}{tail}", given, size
 
     def _commit(self) -> None:
         self._texts.append("COMMIT")
@@ -70,11 +76,42 @@ class MysqlPipeline(Pipeline):
             return
         text = ";\n".join(self._texts)
         self._texts, self._size = [], 0
-        self._cursor.execute(text)
-        while self._cursor.nextset():
-            pass
+        try:
+            self._cursor.execute(text)
+            while self._cursor.nextset():
+                pass
+        except MySQLError as error:
+            if self._relies and error.args[:1] == (OUT_OF_RANGE,):
+                raise NotHeld from error
+            raise
 
 
-def _bytes(sql: str) -> int:
-    """What it takes on the wire, with what stands between it and the next."""
-    return 2 + (len(sql) if sql.isascii() else len(sql.encode()))
+def _singles(text: Text, rows: list[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any], int]]:
+    for row in rows:
+        yield text.sql, list(row), len(text.sql) + _bytes(row)
+
+
+def _template(row: tuple[Any, ...], given: list[Any]) -> str:
+    """The row's values as text, but for those that the driver has to escape: they are added to ``given``.
+
+    Half of what is written is numbers and NULLs; the driver takes its time for those as well.
+    """
+    parts = []
+    for value in row:
+        if value is None:
+            parts.append("NULL")
+        elif type(value) is int:
+            parts.append(str(value))
+        else:
+            parts.append("%s")
+            given.append(value)
+    return f"({','.join(parts)})"
+
+
+def _bytes(row: tuple[Any, ...]) -> int:
+    """What the row takes on the wire, if everything in its texts has to be escaped."""
+    size = 24 * len(row)
+    for value in row:
+        if isinstance(value, str):
+            size += 2 * len(value) if value.isascii() else 2 * len(value.encode("utf-8", "replace"))
+    return size

@@ -16,6 +16,10 @@ log = logging.getLogger("jobrunner.sql")
 """Says what is sent, without its values, at DEBUG: one line a statement, with its number of rows, and one a COMMIT."""
 
 
+class NotHeld(Exception):
+    """What a transaction relied on is not so; nothing of it was done."""
+
+
 class Pipeline(abc.ABC):
     """One write transaction on a driver's own connection; to be used by one thread, once.
 
@@ -23,6 +27,9 @@ class Pipeline(abc.ABC):
     connection: to be rolled back. Every method may raise the driver's errors; one raised by ``commit`` after COMMIT was
     sent leaves the outcome unknown.
     """
+
+    can_rely = False
+    """Whether ``rely`` is there: elsewhere ``ask``, and look at the answer."""
 
     def __init__(self, connection: Any, dialect: Dialect) -> None:
         self._connection = connection
@@ -49,6 +56,13 @@ class Pipeline(abc.ABC):
         text = statement.text(self._dialect, rows[0])
         self._say(text.sql, len(rows))
         self._add(text, [text.bind(row) for row in rows])
+
+    def rely(self, statement: Statement, values: Row) -> None:
+        """Add a query that fails, by a number out of range, if what the rest relies on is not so.
+
+        It costs no round trip; ``commit`` (or ``ask``) raises NotHeld then, and nothing was done.
+        """
+        raise NotImplementedError
 
     def commit(self) -> None:
         """Send everything that was added, and COMMIT. One round trip, or one for each megabyte."""

@@ -23,7 +23,7 @@ class Text:
     names: tuple[str, ...]
     constants: Mapping[str, Any]
     processors: Mapping[str, Callable[[Any], Any]]
-    many: str | None
+    many: tuple[str, ...]
     places: int
     values_at: tuple[int, int] | None = field(default=None)
     """Where the first row's values stand in an INSERT: more rows can follow them."""
@@ -31,8 +31,8 @@ class Text:
     def bind(self, row: Row) -> tuple[Any, ...]:
         """The parameters for one execution."""
         values = {**self.constants, **row} if self.constants else row
-        if self.many is not None:
-            values = {**values, **self._expanded(self.many, row[self.many])}
+        for many in self.many:
+            values = {**values, **self._expanded(many, row[many])}
         if self.processors:
             values = {
                 **values,
@@ -54,23 +54,28 @@ class Statement:
 
     :param core: the statement; its values are bound parameters
     :param columns: the columns that an INSERT sets; None if the statement says so itself
-    :param many: the name of its expanding parameter, if it has one. Its list's length is rounded up to a power of two
-        by repeating its last value, so that there are few texts; so it is for ``IN`` only. It must not be empty.
+    :param many: the names of its expanding parameters, if it has any: lists of one length, which is rounded up to a
+        power of two by repeating the last value, so that there are few texts; so they are for ``IN`` only. They must
+        not be empty.
     """
 
     def __init__(
-        self, core: sa.ClauseElement, *, columns: Sequence[str] | None = None, many: str | None = None
+        self,
+        core: sa.ClauseElement,
+        *,
+        columns: Sequence[str] | None = None,
+        many: str | tuple[str, ...] = (),
     ) -> None:
         # Inline: nobody asks for the keys that the server makes.
         self._core = core.inline() if isinstance(core, sa.Insert) else core
         self._columns = None if columns is None else list(columns)
-        self._many = many
+        self._many = (many,) if isinstance(many, str) else many
         self._lock = threading.Lock()
         self._texts: dict[tuple[str, str, int], Text] = {}
 
     def text(self, dialect: Dialect, row: Row) -> Text:
         """The text that serves these values."""
-        places = 0 if self._many is None else 1 << (len(row[self._many]) - 1).bit_length()
+        places = 1 << (len(row[self._many[0]]) - 1).bit_length() if self._many else 0
         key = (dialect.name, dialect.paramstyle, places)
         found = self._texts.get(key)
         if found is None:
@@ -82,22 +87,29 @@ class Statement:
         compiled = self._core.compile(dialect=dialect, column_keys=self._columns)
         assert isinstance(compiled, SQLCompiler)
         given: dict[str, Any] = {name: None for name, bind in compiled.binds.items() if bind.required}
-        if self._many is not None:
-            given[self._many] = [None] * places
+        given |= {many: [None] * places for many in self._many}
         state = compiled.construct_expanded_state(given, escape_names=False)
         sql, names = _by_place(state.statement, state.positiontup)
-        wanted = {f"{self._many}_{place + 1}" for place in range(places)} | given.keys()
+        wanted = {f"{many}_{place + 1}" for many in self._many for place in range(places)} | given.keys()
         return Text(
             sql=sql,
             names=names,
             constants={name: value for name, value in state.parameters.items() if name not in wanted},
-            processors={
-                name: state.processors[name] for name in state.parameters if name in state.processors
-            },
+            processors=_processors(compiled, dialect),
             many=self._many,
             places=places,
             values_at=_values_at(sql),
         )
+
+
+def _processors(compiled: SQLCompiler, dialect: Dialect) -> dict[str, Callable[[Any], Any]]:
+    """What makes a driver's value of ours, where it needs that: SQLite has no dates and times."""
+    found = {
+        name: bind.type.dialect_impl(dialect).bind_processor(dialect)
+        for name, bind in compiled.binds.items()
+        if not bind.expanding
+    }
+    return {name: process for name, process in found.items() if process is not None}
 
 
 _NAMED = re.compile(r"%\((\w+)\)s")

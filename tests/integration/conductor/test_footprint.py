@@ -44,7 +44,4 @@ def test_an_idle_conductor_hardly_uses_the_processor(anywhere: Cluster) -> None:
         for process, used in zip(processes, before, strict=True)
     ]
     print("idle, percent of a core:", [f"{share:.2f}" for share in shares])
-    # SQLite has no way to tell of news, so there a worker looks for changes of the file, quite often.
-    assert max(shares) < (
-        4.0 if anywhere.environment["JOBRUNNER_PERSISTENCE__URL"].startswith("sqlite") else 2.0
-    )
+    assert max(shares) < 2.0

@@ -13,6 +13,8 @@ from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 from taskflow.task import EVENT_UPDATE_PROGRESS
 
 from jobrunner.model import JobState
+from jobrunner.persistence.tables import atomdetails
+from jobrunner.stopping import StopSignal
 from tests.support.runs import Calls, Note, Runs, raises
 
 
@@ -368,6 +370,43 @@ def test_a_job_that_ended_by_the_record_is_not_run_again(runs: Runs) -> None:
         connection.execute(jobs.update().values(state="RUNNING", owner="node:0:dead", finished_ms=None))
     job = runs.run(job_id)
     assert (job.state, calls) == (JobState.SUCCEEDED, ["a"])
+
+
+def test_no_atom_starts_when_the_lease_has_ended_while_its_start_was_recorded(runs: Runs) -> None:
+    """The machine may have stood still just then, and whoever watches the leases looks only now and then."""
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls))
+
+    job_id = runs.post(flow)
+    late = StopSignal()
+    late.overdue = lambda: True
+    assert runs.run(job_id, late).state is JobState.SUSPENDED
+    assert calls == []
+    assert runs.states(job_id) == {"a": "RUNNING"}
+    assert runs.run(job_id).state is JobState.SUCCEEDED
+    assert calls == ["a"]
+
+
+def test_a_record_that_cannot_be_read_fails_its_job_in_plain_words(runs: Runs) -> None:
+    calls: Calls = []
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", calls))
+
+    job_id = runs.post(flow)
+    suspended = StopSignal()
+    suspended.set("suspend")
+    runs.run(job_id, suspended)
+    with runs.database.write() as connection:
+        connection.execute(atomdetails.update().where(atomdetails.c.name == "a").values(failure="7"))
+    job = runs.run(job_id)
+    assert calls == []
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error.kind == "CorruptRow"
+    assert "atom 'a' cannot be read" in job.error.message
 
 
 def test_a_failed_flow_is_not_tried_again_by_the_next_owner(runs: Runs) -> None:

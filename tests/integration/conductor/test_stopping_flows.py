@@ -375,14 +375,100 @@ def test_atoms_that_wait_for_a_thread_when_the_job_stops_stay_pending(runs: Runs
     assert {call[1:] for call in calls if call.startswith("-")} == ran
 
 
-def test_a_cancel_that_comes_while_the_last_atom_runs_comes_too_late(runs: Runs) -> None:
+def at_last(calls: Calls, does: Callable[[], Any]) -> Any:
+    """A flow whose last atom does something."""
+    return linear_flow.Flow("f").add(Note("a", calls), Note("b", calls, does=does))
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("reason", "state"), [("cancel", JobState.CANCELLED), ("timeout", JobState.TIMED_OUT)]
+)
+def test_who_is_called_off_while_the_last_atom_runs_to_its_end_is_undone(
+    runs: Runs, engine: str, reason: StopReason, state: JobState
+) -> None:
     calls: Calls = []
     stop = StopSignal()
-    job_id = runs.post(
-        lambda: linear_flow.Flow("f").add(Note("a", calls), Note("b", calls, does=asks(stop, "cancel")))
-    )
+    job_id = runs.post(lambda: at_last(calls, asks(stop, reason)), engine=engine)
+    assert runs.run(job_id, stop).state is state
+    assert calls == ["a", "b", "-b", "-a"]
+    assert runs.flow_state(job_id) == "REVERTED"
+
+
+@ENGINES
+def test_cancel_without_revert_while_the_last_atom_runs_keeps_its_result(runs: Runs, engine: str) -> None:
+    calls: Calls = []
+    stop = StopSignal()
+    job_id = runs.post(lambda: at_last(calls, asks(stop, "cancel", CancelMode.KEEP)), engine=engine)
+    job = runs.run(job_id, stop)
+    assert (job.state, calls) == (JobState.CANCELLED, ["a", "b"])
+    assert {name: atom.result for name, atom in runs.atoms(job_id).items()} == {"a": "A", "b": "stopped here"}
+    assert runs.flow_state(job_id) == "SUSPENDED"
+
+
+def test_cancel_while_the_last_atom_of_a_retry_runs_does_not_try_again(runs: Runs) -> None:
+    calls: Calls = []
+    stop = StopSignal()
+
+    def flow() -> Any:
+        return linear_flow.Flow("f", retry=retry.Times(5, "r")).add(
+            Note("a", calls, does=asks(stop, "cancel"))
+        )
+
+    assert runs.run(runs.post(flow), stop).state is JobState.CANCELLED
+    assert calls == ["a", "-a"]
+
+
+@ENGINES
+def test_a_conductor_that_leaves_while_the_last_atom_runs_ends_the_job(runs: Runs, engine: str) -> None:
+    calls: Calls = []
+    stop = StopSignal()
+    job_id = runs.post(lambda: at_last(calls, asks(stop, "suspend")), engine=engine)
     assert runs.run(job_id, stop).state is JobState.SUCCEEDED
     assert calls == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"), [("cancel", JobState.CANCELLED), ("timeout", JobState.TIMED_OUT)]
+)
+def test_a_conductor_that_leaves_as_well_lets_the_next_one_undo(
+    runs: Runs, reason: StopReason, state: JobState
+) -> None:
+    calls: Calls = []
+    stop = StopSignal()
+    stop_twice = [asks(stop, "suspend"), asks(stop, reason)]
+    job_id = runs.post(lambda: at_last(calls, lambda: [ask() for ask in stop_twice]))
+    assert runs.run(job_id, stop).state is JobState.SUSPENDED
+    assert calls == ["a", "b"]
+    again = StopSignal()
+    again.set(reason)  # the next conductor learns it from the job's row
+    assert runs.run(job_id, again).state is state
+    assert calls == ["a", "b", "-b", "-a"]
+
+
+@pytest.mark.parametrize("mode", list(CancelMode))
+def test_a_job_can_be_cancelled_until_its_end_is_recorded(runs: Runs, mode: CancelMode) -> None:
+    """Its owner died when its flow had succeeded, in the record too, before the job had."""
+    calls: Calls = []
+    job_id = runs.post(lambda: at_last(calls, lambda: "done"))
+    assert runs.run(job_id).state is JobState.SUCCEEDED
+    assert runs.flow_state(job_id) == "SUCCESS"
+    ended = {"state": "RUNNING", "owner": "dead", "finished_ms": None, "result": None}
+    with runs.database.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.id == job_id).values(ended))
+    assert runs.cancel(job_id, mode) is JobState.RUNNING
+    assert runs.run(job_id).state is JobState.CANCELLED
+    assert calls == (["a", "b", "-b", "-a"] if mode is CancelMode.REVERT else ["a", "b"])
+
+
+def test_a_job_that_is_cancelled_before_its_first_atom_has_nothing_to_undo(runs: Runs) -> None:
+    calls: Calls = []
+    job_id = runs.post(lambda: at_last(calls, lambda: None))
+    job, fresh = runs.begin(job_id)
+    stop = StopSignal()
+    stop.set("cancel")
+    assert runs.run_owned(job, stop, fresh=fresh).state is JobState.CANCELLED
+    assert calls == []
 
 
 def test_undoing_is_suspended_when_the_conductor_leaves_and_goes_on_elsewhere(runs: Runs) -> None:

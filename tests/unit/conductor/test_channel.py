@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -61,3 +62,26 @@ def test_an_end_that_does_not_read_holds_nobody_up_for_long(pair: Pair) -> None:
     assert one.broken
     assert not one.send("stop")  # nor may anything follow on what may have ended within a message
     assert time.monotonic() - again < 0.1
+
+
+def test_descriptors_come_with_their_messages() -> None:
+    one, two = socket.socketpair()
+    sender, taker = Channel(one), Channel(two, takes_descriptors=True)
+    pipes = [os.pipe() for _ in range(3)]
+    for number, (reader, writer) in enumerate(pipes):
+        os.write(writer, str(number).encode())
+        assert sender.send("fork", number=number, descriptor=reader)
+        sender.send("between", rest="x" * 5000)
+        os.close(reader)
+        os.close(writer)
+    received = taker.messages()
+    for number in range(3):
+        assert next(received) == {"kind": "fork", "number": number}
+        descriptor = taker.descriptors.popleft()
+        assert os.read(descriptor, 10) == str(number).encode()
+        assert not os.get_inheritable(descriptor)
+        os.close(descriptor)
+        assert next(received)["kind"] == "between"
+    assert not taker.descriptors
+    sender.close()
+    taker.close()

@@ -43,7 +43,9 @@ def test_a_lease_that_is_not_kept_stops_its_job_before_it_ends(now: list[float])
     held = held_job(jobs, job(), now[0] + LEASE)
     now[0] += LEASE * 0.85
     assert jobs.stop_overdue() == []
+    assert not held.stop.overdue()
     now[0] += LEASE * 0.06
+    assert held.stop.overdue()
     assert jobs.stop_overdue() == [held.job.id]
     assert held.stop.reason == "lost"
     assert jobs.stop_overdue() == []  # said once

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -123,6 +124,19 @@ class Deadly(Task):  # type: ignore[misc]
 def deadly(evidence: str, how: str = "exit") -> Any:
     """Takes the process that runs it with it."""
     return linear_flow.Flow("deadly").add(Deadly("die"))
+
+
+class Greedy(Task):  # type: ignore[misc]
+    def execute(self, job_id: str, evidence: str) -> None:
+        leave(evidence, job=job_id, atom=self.name, what="start")
+        # Backtracks for about a minute, and keeps the interpreter to itself meanwhile: no other thread runs.
+        re.match(r"(a+)+$", "a" * 29 + "b")
+
+
+@job
+def greedy(evidence: str) -> Any:
+    """Lets no other thread of its process run."""
+    return linear_flow.Flow("greedy").add(Greedy("greedy"))
 
 
 class Exits(Task):  # type: ignore[misc]

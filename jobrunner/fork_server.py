@@ -1,0 +1,153 @@
+"""The fork server: a process of a conductor that has imported all that a worker needs, and forks workers on demand.
+
+A worker so costs a few hundredths of a second rather than the second of processor time that the imports take, and
+shares their memory with the others. See docs/decisions/0011-fork-server.md.
+
+To be safe to fork from it has one thread, no connection, and nobody's plugins: each worker loads those itself. It is
+the workers' parent: the kernel ends them with it, and it with the supervisor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import socket
+import traceback
+from types import FrameType
+from typing import Any
+
+from jobrunner import worker_entry
+from jobrunner.conductor.channel import Channel, Message
+from jobrunner.conductor.parent import call_it, end_with
+from jobrunner.conductor.wakeup import Wakeup
+
+
+def serve(descriptor: int, parent: int) -> None:
+    """Fork workers at the word of the supervisor at the other end of this line, until it is gone; does not return.
+
+    :param parent: the supervisor's process id
+    """
+    worker_entry.leave_signals_to_supervisor()
+    end_with(parent)
+    os.set_inheritable(descriptor, False)
+    channel = Channel(socket.socket(fileno=descriptor), takes_descriptors=True)
+    with Wakeup(_note) as wakeup:
+        _ForkServer(channel, wakeup).run()
+    os._exit(0)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    """A signal did its work by ending the wait."""
+
+
+def _import_all(config: dict[str, Any]) -> None:
+    """Import all that a worker needs, with the drivers of this configuration; nothing is connected."""
+    import jobrunner.conductor.capture
+    import jobrunner.conductor.worker  # noqa: F401
+    from jobrunner.assemble import make_database
+    from jobrunner.boards import open_board
+    from jobrunner.config import Config
+    from jobrunner.errors import JobrunnerError
+
+    with contextlib.suppress(JobrunnerError):  # a worker will say it, where it is looked for
+        chosen = Config.model_validate(config)
+        database = make_database(chosen)
+        open_board(chosen.board_url, database=database, prefix=chosen.board.prefix).close()
+        database.close()
+    gc.collect()
+    gc.freeze()  # so that no worker's collections write to the pages that all of them share
+
+
+class _ForkServer:
+    """The workers that live, by process id, and the supervisor's words about them."""
+
+    def __init__(self, channel: Channel, wakeup: Wakeup) -> None:
+        self._channel = channel
+        self._wakeup = wakeup
+        self._owners: dict[int, str] = {}
+        # No epoll: its set would be shared with every worker.
+        self._selector = selectors.PollSelector()
+        self._selector.register(channel, selectors.EVENT_READ)
+        self._selector.register(wakeup, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        """Until the supervisor says so or is gone; then no worker lives any more."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._wakeup:
+                    self._wakeup.clear()
+                elif not self._heed():
+                    self._end_all()
+                    return
+            self._reap()
+
+    def _heed(self) -> bool:
+        """Do what the supervisor says by now; False if this is the end."""
+        received = self._channel.receive()
+        if received is None:
+            return False
+        for message in received:
+            kind = message["kind"]
+            if kind == "end":
+                return False
+            if kind == "setup":
+                _import_all(message["config"])
+                self._channel.send("ready")
+            elif kind == "fork":
+                self._fork(message)
+            elif kind == "kill":
+                self._kill(message["owner"])
+        return True
+
+    def _fork(self, message: Message) -> None:
+        line = self._channel.descriptors.popleft()
+        server = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._channel.send("not_started", owner=message["owner"], error=str(error))
+        else:
+            if not pid:
+                self._be_worker(line, server, message["name"])
+            self._owners[pid] = message["owner"]
+        os.close(line)
+
+    def _be_worker(self, line: int, server: int, name: str) -> None:
+        """What the child does; does not return, whatever happens."""
+        try:
+            end_with(server)
+            os.setsid()  # a Ctrl-C does not reach it
+            call_it(name)
+            self._wakeup.__exit__(None, None, None)
+            self._selector.close()
+            self._channel.close()
+            worker_entry.start(line)
+        except BaseException:  # noqa: BLE001 - the edge of a process
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    def _kill(self, owner: str) -> None:
+        """Kill a worker. Until it is reaped, which only this process does, nobody else has its process id."""
+        for pid, found in self._owners.items():
+            if found == owner:
+                os.kill(pid, signal.SIGKILL)
+        self._channel.send("alive")
+
+    def _reap(self) -> None:
+        """Tell of the workers that ended."""
+        while self._owners:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            owner = self._owners.pop(pid)
+            self._channel.send("ended", owner=owner, code=os.waitstatus_to_exitcode(status))
+
+    def _end_all(self) -> None:
+        for pid in self._owners:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._owners:
+            os.waitpid(pid, 0)
