@@ -1,0 +1,179 @@
+"""The model: what board and store promise, in few words. Plain values, no I/O, one thing at a time.
+
+It says what every call has to answer and what holds after it. It does not know how: no transactions, no scripts, no
+retries. Where the contract leaves a driver free, so does the model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from jobrunner.model import CancelMode, JobState, Priority
+
+MAX_DEATHS = 3
+ATOMS = ("first", "second")
+LEADERSHIP_S = 15.0
+_HOUR_MS = 3_600_000
+
+OPEN = {JobState.SCHEDULED, JobState.WAITING, JobState.RUNNING, JobState.SUSPENDED}
+
+
+class Entry(NamedTuple):
+    """A job as it was when somebody put it on the board."""
+
+    job_id: str
+    type: str
+    score: int
+    available_ms: int
+
+
+@dataclass
+class Standing:
+    """A job's place on the board. Nobody may have it before ``due_ms`` but the ``owner`` of the claim."""
+
+    type: str
+    score: int
+    place: int
+    due_ms: int = 0
+    owner: str | None = None
+
+    def free(self, now_ms: int) -> bool:
+        return self.due_ms <= now_ms
+
+    def claimed_by(self, owner: str, now_ms: int) -> bool:
+        return self.owner == owner and self.due_ms > now_ms
+
+
+@dataclass
+class ExpectedJob:
+    """A job as the store has to have it."""
+
+    id: str
+    type: str
+    priority: Priority
+    created_ms: int
+    available_ms: int
+    state: JobState
+    epoch: int = 0
+    attempt: int = 1
+    started: bool = False
+    owner: str | None = None
+    deaths: int = 0
+    cancel: CancelMode | None = None
+    atoms: dict[str, tuple[str, object]] = field(default_factory=dict)
+    """State and result of what the present attempt has recorded."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+    @property
+    def entry(self) -> Entry:
+        score = max(self.created_ms, self.available_ms) + self.priority * _HOUR_MS
+        return Entry(self.id, self.type, score, self.available_ms)
+
+    @property
+    def anything_done(self) -> bool:
+        return self.started and any(state != "PENDING" for state, _ in self.atoms.values())
+
+    def end(self, state: JobState) -> None:
+        self.state, self.owner = state, None
+        if state not in OPEN:
+            self.cancel = None
+
+
+class ExpectedBoard:
+    """The board: who stands where, and who claims it until when."""
+
+    def __init__(self) -> None:
+        self.standing: dict[str, Standing] = {}
+        self.now_ms = 0
+        self._places = 0
+
+    def post(self, entries: Iterable[Entry]) -> int:
+        new = [entry for entry in entries if entry.job_id not in self.standing]
+        for entry in new:
+            self._places += 1
+            due_ms = entry.available_ms if entry.available_ms > self.now_ms else 0
+            self.standing[entry.job_id] = Standing(entry.type, entry.score, self._places, due_ms)
+        return len(new)
+
+    def line(self, types: Collection[str]) -> list[str]:
+        """Who could be claimed now, first in line first."""
+        free = [
+            (found.score, found.place, job_id)
+            for job_id, found in self.standing.items()
+            if found.type in types and found.free(self.now_ms)
+        ]
+        return [job_id for _, _, job_id in sorted(free)]
+
+    def claim(self, owner: str, types: Collection[str], limit: int, lease_ms: int) -> list[str]:
+        return self.claim_these(owner, self.line(types)[:limit], lease_ms)
+
+    def claim_these(self, owner: str, job_ids: Sequence[str], lease_ms: int) -> list[str]:
+        taken = [job_id for job_id in job_ids if job_id in self.standing and self._is_free(job_id)]
+        for job_id in taken:
+            self.standing[job_id].owner, self.standing[job_id].due_ms = owner, self.now_ms + lease_ms
+        return taken
+
+    def keep(self, owner: str, job_ids: Iterable[str], lease_ms: int) -> set[str]:
+        lost = set(job_ids) - set(self.claims_of(owner, job_ids))
+        for job_id in set(job_ids) - lost:
+            self.standing[job_id].due_ms = self.now_ms + lease_ms
+        return lost
+
+    def release(self, owner: str, job_ids: Sequence[str], delay_ms: int) -> int:
+        mine = self.claims_of(owner, job_ids)
+        for job_id in mine:
+            self._put_back(job_id, delay_ms)
+        return len(mine)
+
+    def release_owner(self, owner: str) -> tuple[set[str], set[str]]:
+        """Those that have to be handed back, and those that may be named as well: their leases have run out."""
+        held = {job_id for job_id, found in self.standing.items() if found.owner == owner}
+        living = set(self.claims_of(owner, held))
+        for job_id in held:
+            self._put_back(job_id, 0)
+        return living, held
+
+    def consume(self, owner: str, job_ids: Sequence[str]) -> int:
+        mine = self.claims_of(owner, job_ids)
+        return self.withdraw(mine)
+
+    def withdraw(self, job_ids: Iterable[str]) -> int:
+        there = set(job_ids) & self.standing.keys()
+        for job_id in there:
+            del self.standing[job_id]
+        return len(there)
+
+    def claims_of(self, owner: str, job_ids: Iterable[str]) -> list[str]:
+        """Those that this owner's living claims are on."""
+        return [
+            job_id
+            for job_id in job_ids
+            if job_id in self.standing and self.standing[job_id].claimed_by(owner, self.now_ms)
+        ]
+
+    def claims(self) -> dict[str, tuple[str, int]]:
+        """All living claims: the owner, and when the lease ends."""
+        return {
+            job_id: (found.owner, found.due_ms)
+            for job_id, found in self.standing.items()
+            if found.owner is not None and not found.free(self.now_ms)
+        }
+
+    def snapshot(self) -> dict[str, Standing]:
+        return copy.deepcopy(self.standing)
+
+    def restore(self, snapshot: dict[str, Standing]) -> None:
+        self.standing = copy.deepcopy(snapshot)
+
+    def _is_free(self, job_id: str) -> bool:
+        return self.standing[job_id].free(self.now_ms)
+
+    def _put_back(self, job_id: str, delay_ms: int) -> None:
+        self.standing[job_id].owner = None
+        self.standing[job_id].due_ms = self.now_ms + delay_ms if delay_ms else 0

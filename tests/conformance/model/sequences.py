@@ -1,0 +1,54 @@
+"""How many sequences are drawn, and from which seeds.
+
+``bin/test`` draws the same 200 on each board every time, so that it tells of changes to the code and of nothing else.
+With MODEL_SEQUENCES in the environment that many are drawn, from a new seed, which is printed; MODEL_SEED repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.conformance.model.machine import BoardAndStore
+from tests.conformance.model.world import World
+
+SEQUENCES = 200
+PARTS = 4
+"""In so many tests, which run side by side."""
+STEPS = 30
+SETTINGS = settings(
+    database=None,
+    deadline=None,
+    derandomize=False,
+    max_examples=SEQUENCES // PARTS,
+    print_blob=True,
+    report_multiple_bugs=False,
+    stateful_step_count=STEPS,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def run_part(world: World, part: int) -> None:
+    """Fail with the shortest sequence found in which board or store does what the model does not."""
+    number = os.environ.get("MODEL_SEED")
+    wanted = os.environ.get("MODEL_SEQUENCES")
+    if number is None:
+        number = "0" if wanted is None else str(random.SystemRandom().randrange(2**32))
+    sequences = -(-int(wanted or SEQUENCES) // PARTS)
+    print(f"MODEL_SEED={number} MODEL_SEQUENCES={sequences * PARTS}, part {part} of {PARTS}")
+    _run(world, int(number) + part, settings(SETTINGS, max_examples=sequences))
+
+
+def find_difference(world: World) -> None:
+    """Draw sequences up to the first that fails, which is not made shorter; most faults show in the first twenty."""
+    _run(world, 0, settings(SETTINGS, max_examples=10 * SEQUENCES, phases=[Phase.generate]))
+
+
+def _run(world: World, number: int, chosen: settings) -> None:
+    def machine() -> BoardAndStore:
+        return BoardAndStore(world)
+
+    run_state_machine_as_test(seed(number)(machine), settings=chosen)
