@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 VENV := .venv/bin
 
-.PHONY: help venv test lint format man clean bench bench-full bench-peers
+.PHONY: help venv test model chaos mutants lint format man clean crash bench bench-full bench-peers
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,20 @@ venv: ## make or refresh .venv, with what developers need
 test: ## set up what the tests need, then lint and run all tests
 	@bin/test
 
+model: venv ## test board and store against the model: MODEL_SEQUENCES=2000 from a new seed on each board (10 minutes)
+	@MODEL_SEQUENCES=$${MODEL_SEQUENCES:-2000} $(VENV)/pytest tests/conformance/model/test_model.py --numprocesses 2 \
+		--override-ini faulthandler_timeout=3600 -rP
+
+SECONDS := 180
+JOBS := 1000
+DATABASE := mariadb
+
+chaos: venv ## break everything around conductors at work, and check what must hold (SECONDS, JOBS, SEED, DATABASE)
+	@$(VENV)/python -m tests.chaos --seconds $(SECONDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) --database $(DATABASE)
+
+mutants: venv ## break jobrunner itself on purpose, one promise at a time: chaos has to find each out (6 minutes)
+	@$(VENV)/python -m tests.chaos.mutants
+
 lint: venv ## check style, types and import layers
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
@@ -23,6 +37,9 @@ lint: venv ## check style, types and import layers
 format: venv ## format the code, and repair what can be repaired
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
+
+crash: venv ## kill a job's owner at every write of the journal, on SQLite, MariaDB and PostgreSQL (5 minutes)
+	@$(VENV)/python -m tests.chaos.crash_points
 
 bench: venv ## measure jobrunner beside stock TaskFlow (5 minutes)
 	@$(VENV)/python -m bench

@@ -1,0 +1,237 @@
+"""An owner: a process that claims a job and runs it, as a worker does, to its end or to the fault that strikes it."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from sqlalchemy.exc import OperationalError
+
+from jobrunner.conductor.run import Outcome, RunParts, run_job
+from jobrunner.model import Posting
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.ownership import Begun, begin
+from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.store import Store
+from jobrunner.plugins import building, parameters  # noqa: F401 (else each owner would import them for itself)
+from jobrunner.plugins.registry import JobType, Registry
+from jobrunner.stopping import StopSignal
+from tests.chaos.crash_points import evidence, faults
+from tests.chaos.crash_points.faults import Fault, FaultyWriter, Writes
+from tests.chaos.crash_points.shapes import Shape
+
+LIFE_S = 60
+"""An owner that takes longer hangs."""
+OUTPUT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workings:
+    """What runs a job: the real parts, unless one is broken on purpose."""
+
+    make_writer: Callable[[Database, Writes], FaultyWriter] = FaultyWriter
+    run: Callable[..., Outcome] = run_job
+
+
+class OwnerBroke(Exception):
+    """An owner ended neither well nor by its fault; its own words follow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """What became of an owner."""
+
+    pid: int
+    died: bool
+    """By its fault."""
+    struck: bool
+    """Whether its fault came: it has so many writes."""
+    writes: int
+    finished: bool
+    """Whether it leaves the job as one that has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where a job is run.
+
+    :param directory: for what owners leave
+    """
+
+    url: str
+    shape: Shape
+    job_id: str
+    directory: Path
+    workings: Workings
+
+    @property
+    def evidence(self) -> Path:
+        return self.directory / f"{self.job_id}.evidence"
+
+    def own(self, number: int, fault: Fault | None) -> Life:
+        """Let the job's owner of this number live, in a process of its own."""
+        report = self.directory / f"{self.job_id}.{number}.report"
+        status = in_a_process(lambda: _own(self, number, fault, report), report.with_suffix(".log"))
+        told = json.loads(report.read_text()) if report.exists() else None
+        died = status == -signal.SIGKILL
+        if told is None or status not in (0, -signal.SIGKILL) or died != told["dies"]:
+            said = report.with_suffix(".log").read_text()
+            raise OwnerBroke(
+                f"{self.shape.name}, owner {number} with {fault}: status {status}, {told}\n{said}"
+            )
+        return Life(
+            pid=told["pid"],
+            died=died,
+            struck=told["struck"],
+            writes=told["writes"],
+            finished=told["finished"],
+        )
+
+
+def in_a_process(work: Callable[[], None], log: Path) -> int:
+    """Do the work in a forked process; its exit status, or the negative number of the signal that ended it.
+
+    Forking is right only while the process has one thread and no database is open in it.
+    """
+    assert threading.active_count() == 1
+    pid = os.fork()
+    if pid == 0:
+        _be_the_child(work, log)
+    descriptor = os.pidfd_open(pid)
+    try:
+        if not select.select([descriptor], [], [], LIFE_S)[0]:
+            os.kill(pid, signal.SIGABRT)
+    finally:
+        os.close(descriptor)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _be_the_child(work: Callable[[], None], log: Path) -> NoReturn:
+    status = 70
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(2 * LIFE_S)  # nobody is left behind, whatever becomes of the parent
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        faulthandler.enable(2)
+        work()
+        status = 0
+    except BaseException:  # noqa: BLE001 - the edge of the process: whatever it is, the log has it
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(status)
+
+
+def prepare(url: str, log: Path) -> None:
+    """Make the tables."""
+
+    def work() -> None:
+        database = Database(url)
+        upgrade(database)
+        database.close()
+
+    _do(work, log)
+
+
+def post(url: str, shape: Shape, number: int, directory: Path) -> list[str]:
+    """Post jobs of a shape; their ids."""
+    ids = directory / "posted"
+
+    def work() -> None:
+        database = Database(url)
+        postings = [Posting(type=_type_name(shape)) for _ in range(number)]
+        posted = Store(database).insert(postings, now_ms=time.time_ns() // 1_000_000)
+        ids.write_text(json.dumps([job_id for job_id, _ in posted]))
+        database.close()
+
+    _do(work, ids.with_suffix(".log"))
+    found: list[str] = json.loads(ids.read_text())
+    return found
+
+
+def _do(work: Callable[[], None], log: Path) -> None:
+    if in_a_process(work, log) != 0:
+        raise OwnerBroke(log.read_text())
+
+
+def warm_up() -> None:
+    """Leave what was imported as it is: the collector would copy it in every child."""
+    gc.collect()
+    gc.freeze()
+
+
+# -- in the owner's process
+
+
+def _own(stage: Stage, number: int, fault: Fault | None, report: Path) -> None:
+    database = Database(stage.url)
+
+    def tell(dies: bool, finished: bool) -> None:
+        struck = dies or writes.struck
+        told = {
+            "pid": os.getpid(),
+            "dies": dies,
+            "struck": struck,
+            "writes": writes.count,
+            "finished": finished,
+        }
+        report.write_text(json.dumps(told))
+
+    writes = Writes(database.dialect, fault, lambda: tell(True, False))
+    faults.count_here(writes)
+    evidence.tell_in(stage.evidence)
+    writer = stage.workings.make_writer(database, writes)
+    writer.start()
+    finished = _claim_and_run(stage, f"node:{number}:test", writer)
+    writer.stop()
+    database.close()
+    tell(False, finished)
+
+
+def _claim_and_run(stage: Stage, owner: str, writer: FaultyWriter) -> bool:
+    begun = _claimed(stage, owner, writer)
+    if begun.finished:
+        return True
+    (job,) = begun.started
+    registry = Registry()
+    registry.add_type(
+        JobType(
+            name=_type_name(stage.shape),
+            factory=stage.shape.flow,
+            module=__name__,
+            package=__name__,
+            source="test",
+            engine=stage.shape.engine,
+        )
+    )
+    parts = RunParts(
+        writer=writer, registry=lambda: registry, owner=owner, node="node", output_limit=OUTPUT_BYTES
+    )
+    return stage.workings.run(parts, job, StopSignal(), fresh=job.id in begun.fresh).finished
+
+
+def _claimed(stage: Stage, owner: str, writer: FaultyWriter) -> Begun:
+    """Own the job. When the answer is lost the job goes back to the board, and is claimed once more."""
+    while True:
+        try:
+            with writer.writes.one():
+                return begin(writer.database, [stage.job_id], owner=owner, node="node")
+        except OperationalError as error:
+            print(f"the claim's answer was lost: {error}", file=sys.stderr)
+
+
+def _type_name(shape: Shape) -> str:
+    return shape.name.replace(" ", "_")

@@ -1,0 +1,155 @@
+"""What is recorded of a job, by plain SQL over the plain drivers: nothing of jobrunner reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pymysql
+
+Row = Mapping[str, Any]
+
+JOB_COLUMNS = ("state", "attempt", "owner", "node", "cancel", "result", "error", "note", "deaths")
+FLOW_COLUMNS = ("name", "state", "meta")
+ATOM_COLUMNS = (
+    "name",
+    "atom_type",
+    "version",
+    "state",
+    "intention",
+    "meta",
+    "results",
+    "failure",
+    "revert_results",
+    "revert_failure",
+)
+JSON_COLUMNS = frozenset(
+    {"result", "error", "meta", "results", "failure", "revert_results", "revert_failure"}
+)
+PENDING, RUNNING, SUCCESS, FAILURE = "PENDING", "RUNNING", "SUCCESS", "FAILURE"
+REVERTING, REVERTED = "REVERTING", "REVERTED"
+EXECUTED = (SUCCESS, FAILURE, REVERTING, REVERTED)
+"""The states of an atom whose execution has ended."""
+
+
+@dataclass(frozen=True)
+class Atom:
+    """An atom's row; JSON columns are decoded."""
+
+    row: Row
+
+    @property
+    def is_retry(self) -> bool:
+        return bool(self.row["atom_type"] == "RETRY_DETAIL")
+
+    @property
+    def turns(self) -> list[Any]:
+        """What a retry has provided so far; one that is undone has forgotten it."""
+        return [value for value, _ in self.row["results"] or []]
+
+    @property
+    def progress(self) -> float:
+        return float((self.row["meta"] or {}).get("progress", 0.0))
+
+    @property
+    def result(self) -> Any:
+        """What the atom's last execution returned, if it has ended well; a row keeps that of the turn before it."""
+        return self.row["results"] if self.row["state"] in (SUCCESS, REVERTING, REVERTED) else None
+
+    @property
+    def turn(self) -> Any:
+        """The turn of an execution that has ended."""
+        if self.result is not None:
+            return self.result["turn"]
+        return None if self.row["failure"] is None else self.row["failure"]["exc_args"][1]
+
+    def finished(self) -> set[tuple[str, Any]]:
+        """What the atom is recorded to have done to the end: pairs of "execute" or "revert" and the turn."""
+        done = set()
+        if self.is_retry:
+            done |= {("execute", turn) for turn in self.turns}
+        elif self.row["state"] in EXECUTED:
+            done.add(("execute", self.turn))
+        if self.row["state"] == REVERTED:
+            done.add(("revert", None if self.is_retry else self.turn))
+        return done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """All that is recorded of a job."""
+
+    job: Row
+    books: list[Row]
+    flows: list[Row]
+    atoms: dict[str, Atom]
+    doubles: list[str]
+    """Names that more than one row has."""
+    events: list[str]
+    """The kinds of what happened to the job, in order."""
+
+    @property
+    def retries(self) -> list[Atom]:
+        return [atom for atom in self.atoms.values() if atom.is_retry]
+
+
+def read(url: str, job_id: str) -> Record:
+    """The job's record as it is committed."""
+    with _cursor(url) as cursor:
+        (job,) = _rows(cursor, JOB_COLUMNS, "jobs WHERE id = '{}'", job_id)
+        books = _rows(cursor, ("name", "meta"), "logbooks WHERE uuid = '{}'", job_id)
+        flows = _rows(cursor, FLOW_COLUMNS, "flowdetails WHERE parent_uuid = '{}'", job_id)
+        below = "(SELECT uuid FROM flowdetails WHERE parent_uuid = '{}')"
+        atoms = _rows(cursor, ATOM_COLUMNS, f"atomdetails WHERE parent_uuid IN {below}", job_id)
+        events = _rows(cursor, ("kind",), "events WHERE job_id = '{}' ORDER BY seq", job_id)
+    names = [row["name"] for row in atoms]
+    return Record(
+        job=job,
+        books=books,
+        flows=flows,
+        atoms={row["name"]: Atom(row) for row in atoms},
+        doubles=sorted({name for name in names if names.count(name) > 1}),
+        events=[row["kind"] for row in events],
+    )
+
+
+def _rows(cursor: Any, columns: tuple[str, ...], where: str, job_id: str) -> list[Row]:
+    cursor.execute(f"SELECT {', '.join(columns)} FROM {where.format(job_id)}")
+    return [dict(zip(columns, map(_decoded, columns, row), strict=True)) for row in cursor.fetchall()]
+
+
+def _decoded(column: str, value: Any) -> Any:
+    """psycopg has decoded what PostgreSQL keeps as JSON."""
+    return json.loads(value) if column in JSON_COLUMNS and isinstance(value, str) else value
+
+
+@contextlib.contextmanager
+def _cursor(url: str) -> Iterator[Any]:
+    connection = _connection(url)
+    with contextlib.closing(connection), contextlib.closing(connection.cursor()) as cursor:
+        yield cursor
+
+
+def _connection(url: str) -> Any:
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
+        return sqlite3.connect(rest.removeprefix("/"), isolation_level=None)
+    place = urlsplit(url)
+    if scheme.startswith("mysql"):
+        return pymysql.connect(
+            host=place.hostname,
+            port=place.port or 3306,
+            user=place.username,
+            database=place.path[1:],
+            autocommit=True,
+            ssl_disabled=True,
+        )
+    return psycopg.connect(
+        host=place.hostname, port=place.port, user=place.username, dbname=place.path[1:], autocommit=True
+    )

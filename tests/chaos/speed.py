@@ -1,0 +1,152 @@
+"""The invariants about time and use: takeovers (I8), and what processes hold on to (I10)."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+
+from tests.chaos.case import Case, Use
+from tests.chaos.checker import Tally
+from tests.chaos.history import Change
+from tests.chaos.machines import Death
+from tests.chaos.records import TERMINAL, Records
+
+ALLOWED_S = 2.0
+"""Beyond the lease."""
+SUSPECT_DEATHS = 2
+"""Jobs with so many deaths get a process of their own first: their claim alone is measured."""
+SPARE_DESCRIPTORS = 24
+SPARE_THREADS = 24
+SPARE_MEMORY_KB = 96 * 1024
+"""Pools keep what they opened, and the allocator some of what it got: so much above the start is no leak."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Takeover:
+    """A job whose owner died, and how long it took until the next one did something of it."""
+
+    job: str
+    seconds: float
+    at_us: int
+
+    @property
+    def until_us(self) -> int:
+        return self.at_us + int(self.seconds * 1e6)
+
+
+def takes_over_in_time(records: Records, tally: Tally) -> None:
+    """I8: from an owner's death to the next epoch's first evidence, or its end if nothing was left to do.
+
+    Not measured are takeovers that overlap with a time in which a server was down, hung, cut off from anybody, or had
+    lost its data, until the lease and SLACK_S after that; those in which each other machine was away for a while, so
+    that nobody may have been there to take over; and those whose next owner died as well before it came to anything,
+    for which its own death is measured.
+    """
+    limit = records.case.lease + ALLOWED_S
+    found, left_out, alone = [], 0, 0
+    for death in records.case.deaths:
+        for takeover in _takeovers(records, death):
+            if _is_disturbed(records.case, takeover):
+                left_out += 1
+            elif _nobody_was_there(records.case, death, takeover):
+                alone += 1
+            else:
+                found.append(takeover)
+    tally.checks = len(found)
+    if not found:
+        tally.note = (
+            f"none to measure; left out: {left_out} while a server was away, {alone} while nobody was there"
+        )
+        return
+    found.sort(key=lambda takeover: takeover.seconds)
+    p50, p99 = found[len(found) // 2].seconds, found[_place_of_p99(len(found))].seconds
+    tally.note = (
+        f"p50 {p50:.2f} s, p99 {p99:.2f} s, most {found[-1].seconds:.2f} s; "
+        f"left out: {left_out} while a server was away, {alone} while nobody was there"
+    )
+    if p99 > limit:
+        slow = [takeover for takeover in found if takeover.seconds > limit]
+        tally.violations = len(slow)
+        tally.examples = [
+            f"job {takeover.job} was taken over after {takeover.seconds:.2f} s" for takeover in slow[-5:]
+        ]
+
+
+def is_measured(case: Case, death: Death, takeover: Takeover) -> bool:
+    """Whether nothing else held this takeover up."""
+    return not _is_disturbed(case, takeover) and not _nobody_was_there(case, death, takeover)
+
+
+def _is_disturbed(case: Case, takeover: Takeover) -> bool:
+    return any(
+        window.begin_us < takeover.until_us and window.end_us > takeover.at_us for window in case.windows
+    )
+
+
+def _nobody_was_there(case: Case, death: Death, takeover: Takeover) -> bool:
+    """Whether no machine but the dead one was up all the time; never, where it is not known which there are."""
+    others = {name for name in case.machines if not death.owner.startswith(f"{name}:")}
+    away = {
+        absence.machine
+        for absence in case.absences
+        if absence.begin_us < takeover.until_us and absence.end_us > takeover.at_us
+    }
+    return bool(others) and others <= away
+
+
+def _place_of_p99(count: int) -> int:
+    return min(count - 1, -(-count * 99 // 100) - 1)
+
+
+def _takeovers(records: Records, death: Death) -> list[Takeover]:
+    found = []
+    for job, changes in records.jobs.items():
+        place = bisect.bisect_right([change.at_us for change in changes], death.at_us) - 1
+        if place < 0 or place + 1 >= len(changes):
+            continue
+        last, after = changes[place], changes[place + 1 :]
+        if last.state != "RUNNING" or last.owner is None or not death.killed(last.owner):
+            continue
+        if records.superseded(last.owner, death.at_us):
+            continue  # it had died before, of something else
+        claim = next((change for change in after if (change.epoch or 0) > (last.epoch or 0)), None)
+        if claim is None or claim.state in TERMINAL:
+            continue
+        at_us = _first_sign(records, job, claim, after)
+        if at_us is not None:
+            found.append(Takeover(job=job, seconds=(at_us - death.at_us) / 1e6, at_us=death.at_us))
+    return found
+
+
+def _first_sign(records: Records, job: str, claim: Change, after: list[Change]) -> int | None:
+    """When the claim's epoch did something; None if its owner died before that."""
+    if (claim.deaths or 0) >= SUSPECT_DEATHS:
+        return claim.at_us
+    signs = [line.wall_us for line in records.lines.get(job, ()) if line.epoch == claim.epoch]
+    signs += [change.at_us for change in after if change.epoch == claim.epoch and change.seq > claim.seq]
+    if not signs:
+        return None
+    sign = min(signs)
+    died = any(
+        claim.at_us <= other.at_us <= sign and claim.owner is not None and other.killed(claim.owner)
+        for other in records.case.deaths
+    )
+    return None if died else sign
+
+
+def returns_to_rest(records: Records, tally: Tally) -> None:
+    """I10: each process that is there in the end, against the most that one of its role used at the start."""
+    for role, who, use in records.case.behind:
+        before = records.case.before.get(role)
+        if before is None:
+            continue
+        for what, now, then, spare in _compared(use, before):
+            tally.check(now <= then + spare, f"{who} ({role}) uses {now} {what}, {then} at the start")
+
+
+def _compared(use: Use, before: Use) -> list[tuple[str, int, int, int]]:
+    return [
+        ("descriptors", use.descriptors, before.descriptors, SPARE_DESCRIPTORS),
+        ("threads", use.threads, before.threads, SPARE_THREADS),
+        ("kB of memory", use.memory_kb, before.memory_kb, SPARE_MEMORY_KB),
+    ]

@@ -1,0 +1,197 @@
+"""What is put to the test: how its conductors are started, and how its users post jobs and look at them.
+
+``Jobrunner`` is the present package. Others take its place by the same methods: a conductor with something broken on
+purpose (``startup`` names a directory that every Python process of it has on its path, with a ``sitecustomize.py``), or
+another conductor altogether.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from jobrunner.assemble import make_context
+from jobrunner.config import load_config
+from jobrunner.errors import CorruptRow, JobNotFound, JobrunnerError, StoreUnavailable, WaitTimedOut
+from jobrunner.jobs import look, post
+from jobrunner.jobs.context import JobContext
+from jobrunner.model import Job, Posting
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.schema import upgrade
+
+ROOT = Path(__file__).parents[2]
+FLOWS = Path(__file__).with_name("flows")
+PATIENCE_S = 300.0
+"""An outage of SQL that is shorter than this must cost no job."""
+
+
+class Unavailable(Exception):
+    """What a user asked for could not be done now; asking again is what a user would do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    """Where a client reaches the servers: through proxies of its own."""
+
+    store_url: str
+    board_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a user was told about a job: its state, whether that is its end, and the words of its error."""
+
+    state: str
+    terminal: bool
+    words: str = ""
+    hint: str = ""
+
+
+class Client(Protocol):
+    """A user's side of a system. For one thread."""
+
+    def post(self, type_: str, parameters: Mapping[str, Any], key: str | None) -> str:
+        """Post a job; its id once that is acknowledged. Raises Unavailable."""
+
+    def look(self, job_id: str) -> Seen:
+        """What the system says of the job now. Raises Unavailable."""
+
+    def wait(self, job_id: str, seconds: float) -> Seen | None:
+        """Wait for its end; None if it does not come in time. Raises Unavailable."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class System(Protocol):
+    """A conductor and its users."""
+
+    name: str
+    has_epochs: bool
+
+    def prepare(self, store_url: str) -> None:
+        """Make the tables."""
+
+    def command(self) -> list[str]:
+        """The command line of a conductor."""
+
+    def environment(self, servers: Servers, *, node: str, lease: float, workers: int) -> dict[str, str]:
+        """The variables that a conductor gets."""
+
+    def ready(self, log: str) -> int:
+        """How many workers say, in the log, that they take jobs."""
+
+    def client(self, servers: Servers) -> Client:
+        """A user."""
+
+
+class Jobrunner:
+    """The package as it is.
+
+    :param startup: a directory that goes first on the path of every process of its conductors
+    """
+
+    name = "jobrunner"
+    has_epochs = True
+
+    def __init__(self, *, startup: Path | None = None, slots: int = 8) -> None:
+        self._startup = startup
+        self._slots = slots
+
+    def prepare(self, store_url: str) -> None:
+        database = Database(store_url)
+        upgrade(database)
+        database.close()
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "jobrunner", "run"]
+
+    def environment(self, servers: Servers, *, node: str, lease: float, workers: int) -> dict[str, str]:
+        path = [str(ROOT)] if self._startup is None else [str(self._startup), str(ROOT)]
+        return {
+            "PYTHONPATH": os.pathsep.join(path),
+            "JOBRUNNER_PERSISTENCE__URL": servers.store_url,
+            "JOBRUNNER_PERSISTENCE__PATIENCE": str(PATIENCE_S),
+            "JOBRUNNER_BOARD__URL": servers.board_url,
+            "JOBRUNNER_CONDUCTOR__NAME": node,
+            "JOBRUNNER_CONDUCTOR__LEASE": str(lease),
+            "JOBRUNNER_CONDUCTOR__PROCESSES": str(workers),
+            "JOBRUNNER_CONDUCTOR__JOBS": str(self._slots),
+            "JOBRUNNER_CONDUCTOR__GRACE": "5",
+            "JOBRUNNER_FLOWS": str(FLOWS),
+        }
+
+    def ready(self, log: str) -> int:
+        return log.count("takes jobs")
+
+    def client(self, servers: Servers) -> Client:
+        return JobrunnerClient(servers)
+
+
+class JobrunnerClient:
+    """Posts and looks by the use cases, as the command line does."""
+
+    def __init__(self, servers: Servers) -> None:
+        environment = {
+            "JOBRUNNER_PERSISTENCE__URL": servers.store_url,
+            "JOBRUNNER_BOARD__URL": servers.board_url,
+        }
+        self._config = load_config(environ=environment, flags={"flows.paths": [FLOWS]}).config
+        self._made: JobContext | None = None
+
+    @property
+    def _context(self) -> JobContext:
+        if self._made is None:
+            self._made = make_context(self._config)
+        return self._made
+
+    def post(self, type_: str, parameters: Mapping[str, Any], key: str | None) -> str:
+        posting = Posting(type=type_, parameters=parameters, idempotency_key=key)
+        try:
+            return post.post(self._context, posting).job_id
+        except StoreUnavailable as error:
+            raise Unavailable(error.message) from error
+
+    def look(self, job_id: str) -> Seen:
+        try:
+            return self._seen(look.find(self._context, job_id))
+        except StoreUnavailable as error:
+            raise Unavailable(error.message) from error
+        except (CorruptRow, JobNotFound) as error:
+            return _wrong(error)
+
+    def wait(self, job_id: str, seconds: float) -> Seen | None:
+        try:
+            return self._seen(look.wait(self._context, [job_id], timeout=seconds)[0])
+        except WaitTimedOut:
+            return None
+        except StoreUnavailable as error:
+            raise Unavailable(error.message) from error
+        except (CorruptRow, JobNotFound) as error:
+            return _wrong(error)
+
+    def _seen(self, job: Job) -> Seen:
+        words = job.error.message if job.error is not None else job.note or ""
+        return Seen(state=job.state.value, terminal=job.state.is_terminal, words=words)
+
+    def close(self) -> None:
+        if self._made is not None:
+            self._made.close()
+
+
+def _wrong(error: JobrunnerError) -> Seen:
+    return Seen(state=type(error).__name__, terminal=False, words=error.message, hint=error.hint or "")
+
+
+def find_system(name: str, *, startup: Path | None) -> System:
+    """``jobrunner``, or ``module:Class`` of another."""
+    if name == "jobrunner":
+        return Jobrunner(startup=startup)
+    module, _, attribute = name.partition(":")
+    made: System = getattr(importlib.import_module(module), attribute)()
+    return made
