@@ -15,6 +15,8 @@ ALLOWED_S = 2.0
 """Beyond the lease."""
 SUSPECT_DEATHS = 2
 """Jobs with so many deaths get a process of their own first: their claim alone is measured."""
+ENOUGH = 8
+"""So many takeovers from killed workers tell whether their jobs were handed back, or whether their leases ran out."""
 SPARE_DESCRIPTORS = 24
 SPARE_THREADS = 24
 SPARE_MEMORY_KB = 96 * 1024
@@ -43,7 +45,9 @@ def takes_over_in_time(records: Records, tally: Tally) -> None:
     for which its own death is measured.
     """
     limit = records.case.lease + ALLOWED_S
-    found, left_out, alone = [], 0, 0
+    found: list[Takeover] = []
+    of_workers: list[float] = []
+    left_out, alone = 0, 0
     for death in records.case.deaths:
         for takeover in _takeovers(records, death):
             if _is_disturbed(records.case, takeover):
@@ -52,6 +56,7 @@ def takes_over_in_time(records: Records, tally: Tally) -> None:
                 alone += 1
             else:
                 found.append(takeover)
+                of_workers += [takeover.seconds] if death.slot is not None else []
     tally.checks = len(found)
     if not found:
         tally.note = (
@@ -70,6 +75,21 @@ def takes_over_in_time(records: Records, tally: Tally) -> None:
         tally.examples = [
             f"job {takeover.job} was taken over after {takeover.seconds:.2f} s" for takeover in slow[-5:]
         ]
+    are_handed_back(of_workers, records.case.lease, tally)
+
+
+def are_handed_back(of_workers: list[float], lease: float, tally: Tally) -> None:
+    """What a killed worker held is handed back by its supervisor at once.
+
+    Leases are kept several times before they run out, so without that nothing would go on within half of one; on a
+    machine with too much to do some may take longer even so, but not nearly all.
+    """
+    if len(of_workers) >= ENOUGH:
+        quick = sorted(of_workers)[len(of_workers) // 4]
+        words = (
+            f"three in four of {len(of_workers)} jobs of killed workers went on after {quick:.2f} s or more"
+        )
+        tally.check(quick <= lease / 2, f"{words}: nobody handed them back")
 
 
 def is_measured(case: Case, death: Death, takeover: Takeover) -> bool:

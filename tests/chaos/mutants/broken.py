@@ -1,0 +1,248 @@
+"""The mutants: what each replaces in jobrunner's modules, and which invariants must tell.
+
+Each is broken as somebody might break it, by a change of a few lines; where it pauses, that is to widen a window which
+is there without the pause, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import sqlalchemy as sa
+
+from jobrunner.boards.redis import RedisBoard
+from jobrunner.conductor import process, supervisor
+from jobrunner.conductor.chores import Chores
+from jobrunner.conductor.keeper import Claims
+from jobrunner.conductor.reconciler import PAGE, Reconciler
+from jobrunner.model import BoardEntry, JobState
+from jobrunner.persistence.journal import statements
+from jobrunner.persistence.journal.flow import Fence, FlowJournal
+from jobrunner.persistence.ownership import lock_rows
+from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
+from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.tables import atomdetails, jobs
+
+FOR_EVER_S = 7 * 24 * 3600.0
+GAP_S = 0.6
+"""So long after the board SQL hears of a job's end."""
+
+Change = tuple[Any, str, Any]
+"""An object, the name of its attribute, and what takes its place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One way to break jobrunner.
+
+    :param plan: the faults that bring it out
+    :param caught_by: the invariants of which at least one must be found violated
+    """
+
+    name: str
+    breaks: str
+    plan: str
+    caught_by: frozenset[str]
+    changes: Callable[[], list[Change]]
+
+
+def break_it(name: str) -> None:
+    """Break this process, for good."""
+    for thing, attribute, value in MUTANTS[name].changes():
+        setattr(thing, attribute, value)
+
+
+@contextlib.contextmanager
+def broken(name: str | None) -> Iterator[None]:
+    """Break this process for a while; None breaks nothing."""
+    with contextlib.ExitStack() as stack:
+        for thing, attribute, value in MUTANTS[name].changes() if name is not None else ():
+            stack.callback(setattr, thing, attribute, getattr(thing, attribute))
+            setattr(thing, attribute, value)
+        yield
+
+
+# -- the fence
+
+
+def _nothing(*args: Any, **options: Any) -> None:
+    return None
+
+
+def _no_fence() -> list[Change]:
+    def holds(fence: Fence | None, held: dict[str, tuple[int, str]]) -> bool:
+        return fence is None or fence.job_id in held
+
+    return [(statements, "_holds", holds), (statements, "rely_on_epochs", _nothing)]
+
+
+_EPOCHS_AS_READ = Statement(
+    sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state).where(
+        jobs.c.id.in_(sa.bindparam("job_ids", expanding=True))
+    ),
+    many="job_ids",
+)
+
+
+def _compares_apart() -> list[Change]:
+    def read(pipeline: Pipeline, job_ids: Iterable[str]) -> dict[str, tuple[int, str]]:
+        rows = lock_rows(pipeline, list(job_ids), _EPOCHS_AS_READ)
+        return {row["id"]: (row["epoch"], row["state"]) for row in rows}
+
+    def epochs_held(pipeline: Pipeline, fences: Sequence[Fence]) -> dict[str, tuple[int, str]]:
+        return read(pipeline, [fence.job_id for fence in fences])
+
+    def rely_on_epochs(pipeline: Pipeline, epochs: Mapping[str, int]) -> None:
+        wanted = {job_id: (epoch, JobState.RUNNING.value) for job_id, epoch in epochs.items()}
+        if read(pipeline, epochs) != wanted:
+            raise NotHeld
+
+    return [(statements, "epochs_held", epochs_held), (statements, "rely_on_epochs", rely_on_epochs)]
+
+
+def _compares_in_a_subquery() -> list[Change]:
+    def update_atoms(pipeline: Pipeline, batch: statements.Batch, now: Any) -> None:
+        for flow, changes in batch:
+            assert flow.fence is not None
+            fence = {"fence_job": flow.fence.job_id, "fence_epoch": flow.fence.epoch}
+            for key, columns in changes.atoms.items():
+                said = {f"new_{name}": value for name, value in {**columns, "updated_at": now}.items()}
+                pipeline.add(_guarded(tuple(columns)), [{"key": key, **said, **fence}])
+
+    return [*_compares_apart(), (statements, "_update_atoms", update_atoms)]
+
+
+def _guarded(names: tuple[str, ...]) -> Statement:
+    """Set columns of an atom if a subquery finds the epoch unchanged."""
+    columns = {
+        name: sa.bindparam(f"new_{name}", type_=atomdetails.c[name].type) for name in (*names, "updated_at")
+    }
+    same = sa.exists().where(
+        jobs.c.id == sa.bindparam("fence_job"), jobs.c.epoch == sa.bindparam("fence_epoch")
+    )
+    return Statement(
+        atomdetails.update().where(atomdetails.c.uuid == sa.bindparam("key"), same).values(columns)
+    )
+
+
+# -- barriers and ends
+
+
+def _no_barrier() -> list[Change]:
+    def barrier(journal: FlowJournal) -> None:
+        if journal._error is not None:
+            raise journal._error
+
+    return [(FlowJournal, "barrier", barrier)]
+
+
+def _consume_before_settle() -> list[Change]:
+    def settle_then(journal: FlowJournal, settlement: Settlement, tell: Callable[[], None]) -> None:
+        tell()
+        time.sleep(GAP_S)
+        journal._settle(settlement)
+        journal.writer.flush(journal)
+
+    return [(FlowJournal, "settle_then", settle_then)]
+
+
+# -- claims
+
+
+def _no_expiry() -> list[Change]:
+    def lasting(call: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, lease, **options: call(*args, lease=FOR_EVER_S, **options)
+
+    return [
+        (RedisBoard, name, lasting(getattr(RedisBoard, name))) for name in ("claim", "claim_these", "keep")
+    ]
+
+
+def _shared_name() -> list[Change]:
+    start_worker = process.start_worker
+
+    def start(forks: Any, identity: str, *args: Any, **options: Any) -> process.WorkerProcess:
+        return start_worker(forks, "anybody", *args, **options)
+
+    same = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex="anybody"))
+    return [(process, "uuid", same), (supervisor, "start_worker", start)]
+
+
+def _no_hand_back() -> list[Change]:
+    return [(Chores, "hand_back", _nothing)]
+
+
+def _keeps_for_the_dead() -> list[Change]:
+    return [*_no_hand_back(), (Claims, "drop", _nothing)]
+
+
+# -- the reconciler
+
+
+def _unguarded_reconciler() -> list[Change]:
+    """It goes by what it read a round ago, and asks nobody again; the jobs that it posts it sets waiting."""
+    seen: list[BoardEntry] = []
+
+    def repost_missing(self: Reconciler) -> int:
+        missing, seen[:] = list(seen), _missing(self)
+        if not missing:
+            return 0
+        wait = jobs.update().where(jobs.c.id.in_([entry.job_id for entry in missing]))
+        with self._database.write() as connection:
+            connection.execute(wait.values(state=JobState.WAITING.value, owner=None))
+        return self._board.post(missing)
+
+    return [(Reconciler, "repost_missing", repost_missing)]
+
+
+def _missing(reconciler: Reconciler) -> list[BoardEntry]:
+    found: list[BoardEntry] = []
+    after: int | None = 0
+    while after is not None:
+        entries, after = reconciler._store.open_entries(after=after, limit=PAGE)
+        known = reconciler._board.known([entry.job_id for entry in entries])
+        found += [entry for entry in entries if entry.job_id not in known]
+    return found
+
+
+def _mutant(name: str, breaks: str, plan: str, caught_by: str, changes: Callable[[], list[Change]]) -> Mutant:
+    return Mutant(
+        name=name, breaks=breaks, plan=plan, caught_by=frozenset(caught_by.split()), changes=changes
+    )
+
+
+MUTANTS = {
+    mutant.name: mutant
+    for mutant in (
+        _mutant("no_fence", "epochs are not compared", "pauses", "I2 I4 I5 I6 I7", _no_fence),
+        _mutant(
+            "unlocked_fence", "epochs are compared by a query that locks nothing", "late_answers",
+            "I2 I4 I5 I6 I7", _compares_apart,
+        ),
+        _mutant(
+            "subquery_fence", "epochs are compared in a subquery of the write", "interleaving",
+            "I4", _compares_in_a_subquery,
+        ),
+        _mutant("no_barrier", "atoms start before anything is committed", "deaths", "I2 I3 I6", _no_barrier),
+        _mutant("no_expiry", "leases never run out", "deaths", "I1 I8", _no_expiry),
+        _mutant("shared_name", "all workers claim under one name", "suspects", "I1 E", _shared_name),
+        _mutant(
+            "unguarded_reconciler", "what the board had lost is set waiting, whatever became of it since", "forgetting",
+            "I5", _unguarded_reconciler,
+        ),
+        _mutant(
+            "consume_before_settle", "the board hears of a job's end before SQL does", "leaders",
+            "I1 I8", _consume_before_settle,
+        ),
+        _mutant("no_hand_back", "a dead worker's claims are left to run out", "workers", "I8", _no_hand_back),
+        _mutant(
+            "keeps_for_the_dead", "a dead worker's leases are kept on", "deaths", "I1 I8", _keeps_for_the_dead,
+        ),
+    )
+}  # fmt: skip
