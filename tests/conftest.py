@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -57,6 +58,9 @@ MARKERS = {"redis": "redis", "mariadb": "mariadb", "postgres": "postgresql"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background jobs ignore Ctrl-C, and what they start inherits that; tests interrupt commands by it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for marker in MARKERS.values():
         config.addinivalue_line(
             "markers", f"{marker}: needs a real server of that kind (set by the fixtures in use)"
