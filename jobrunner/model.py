@@ -12,35 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobrunner.policies import NO_POLICIES, Policies
+from jobrunner.states import OPEN_STATES as OPEN_STATES
+from jobrunner.states import TERMINAL_STATES as TERMINAL_STATES
+from jobrunner.states import JobState as JobState
+
 Json = Any
 """A value that the json module can write and read back unchanged."""
-
-
-class JobState(str, enum.Enum):
-    """Where a job stands; the store's row is the only truth about it."""
-
-    SCHEDULED = "SCHEDULED"  # waits for its time
-    WAITING = "WAITING"  # waits for a conductor
-    RUNNING = "RUNNING"  # claimed; its flow is under way
-    SUSPENDED = "SUSPENDED"  # stopped at an atom border and handed back; any conductor may go on with it
-    SUCCEEDED = "SUCCEEDED"  # every atom done
-    FAILED = "FAILED"  # ended with an error, and not everything could be undone
-    REVERTED = "REVERTED"  # ended with an error, and every atom was undone
-    CANCELLED = "CANCELLED"  # ended at a person's word
-    TIMED_OUT = "TIMED_OUT"  # ended because it took too long
-
-    @property
-    def is_terminal(self) -> bool:
-        return self in TERMINAL_STATES
-
-    def __str__(self) -> str:
-        return self.value
-
-
-TERMINAL_STATES = frozenset(
-    {JobState.SUCCEEDED, JobState.FAILED, JobState.REVERTED, JobState.CANCELLED, JobState.TIMED_OUT}
-)
-OPEN_STATES = frozenset(JobState) - TERMINAL_STATES
 
 
 class Priority(enum.IntEnum):
@@ -58,6 +36,17 @@ class CancelMode(str, enum.Enum):
 
     REVERT = "revert"  # they are undone, last first
     KEEP = "keep"  # they stay as they are
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Parked(str, enum.Enum):
+    """Why an open job does not stand on the board: nobody can claim it until that is over."""
+
+    HELD = "held"  # a person suspended it
+    AFTER = "after"  # other jobs come first
+    SIGNAL = "signal"  # it waits for a signal, and for no time
 
     def __str__(self) -> str:
         return self.value
@@ -113,6 +102,12 @@ class Posting:
     properties: Mapping[str, Json] = field(default_factory=dict)
     timeout: float | None = None
     author: str | None = None
+    expires_ms: int | None = None
+    """A job that nobody started by then ends as EXPIRED."""
+    policies: Policies = NO_POLICIES
+    unique_key: str | None = None
+    """Of open jobs with the same key there is one at most."""
+    jobset_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +163,18 @@ class Job:
     idempotency_key: str | None = None
     timeout: float | None = None
     author: str | None = None
+    expires_ms: int | None = None
+    policies: Policies = NO_POLICIES
+    unique_key: str | None = None
+    jobset_id: str | None = None
+    parked: Parked | None = None
+    """Why it is not on the board although it is open; None for a job that is."""
+    awaits: str | None = None
+    """The signal that it waits for."""
+    held: bool = False
+    """A person asked for it to be suspended until it is resumed."""
+    adopted: bool = False
+    """A person allowed its flow, half done, to go on with other code."""
 
     @property
     def short_id(self) -> str:

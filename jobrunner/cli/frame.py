@@ -25,7 +25,7 @@ ROOMY_HEIGHT = 16
 """From so many lines on the parts get headings."""
 NOTICES_SHOWN = 3
 
-COUNTED = (JobState.RUNNING, JobState.SUSPENDED, JobState.WAITING, JobState.SCHEDULED)
+COUNTED = (JobState.RUNNING, JobState.SUSPENDED, JobState.WAITING, JobState.SCHEDULED, JobState.BLOCKED)
 
 
 @dataclass(frozen=True, kw_only=True)

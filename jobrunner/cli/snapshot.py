@@ -15,7 +15,7 @@ from jobrunner.jobs.context import JobContext
 from jobrunner.model import TERMINAL_STATES, AtomRecord, Job, JobState
 
 UNDER_WAY = (JobState.RUNNING, JobState.SUSPENDED)
-IN_LINE = (JobState.WAITING, JobState.SCHEDULED)
+IN_LINE = (JobState.WAITING, JobState.SCHEDULED, JobState.BLOCKED)
 OPEN_LIMIT = 100
 """Jobs under way, and jobs in line, that are read; no terminal shows more."""
 

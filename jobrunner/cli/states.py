@@ -22,6 +22,7 @@ class Look:
 
 
 JOBS = {
+    JobState.BLOCKED: Look("◇", ":", "blue"),
     JobState.SCHEDULED: Look("◷", "@", "blue"),
     JobState.WAITING: Look("◌", ".", "yellow"),
     JobState.RUNNING: Look("▶", ">", "bold cyan"),
@@ -31,6 +32,8 @@ JOBS = {
     JobState.REVERTED: Look("↩", "<", "magenta"),
     JobState.CANCELLED: Look("⊘", "-", "bright_black"),
     JobState.TIMED_OUT: Look("✘", "!", "bold red"),
+    JobState.DEAD: Look("✘", "%", "bold red"),
+    JobState.EXPIRED: Look("⊘", "~", "bright_black"),
 }
 
 ATOMS = {

@@ -96,6 +96,8 @@ def end_in_words(job: Job) -> str:
         JobState.REVERTED: f"failed{where} and was undone",
         JobState.CANCELLED: "was cancelled",
         JobState.TIMED_OUT: f"took too long and was ended{where}",
+        JobState.DEAD: f"did nothing any more and was ended{where}",
+        JobState.EXPIRED: "was not started in time",
     }[job.state]
     words = f"job {job.short_id} ({text.clean(job.type)}) {how}"
     if job.error is None or job.state is JobState.CANCELLED:

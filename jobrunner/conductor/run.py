@@ -12,6 +12,7 @@ nobody began before.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class RunParts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What the worker has to tell the board: the job is done with, or goes back, at once or after ``delay`` seconds."""
+    """What the worker has to tell the board: the job is off it, or goes back, at once or after ``delay`` seconds."""
 
     finished: bool
     delay: float = 0.0
@@ -141,8 +142,7 @@ class _JobRun:
     def _outcome(self, journal: FlowJournal, settlement: Settlement) -> Outcome:
         if journal.error is not None:
             return _not_settled(self.job, journal.error)
-        delay = RETRY_ELSEWHERE_S if settlement.note else 0.0
-        return Outcome(finished=settlement.state.is_terminal, delay=delay, state=settlement.state)
+        return Outcome(finished=settlement.is_off_board, delay=_delay_of(settlement), state=settlement.state)
 
     # -- load
 
@@ -306,6 +306,13 @@ class _JobRun:
         if flow_state == states.REVERTED:
             return outcome.reverted(self.job, detail, error)
         return outcome.stopped(self.stop.reason, self._cancel_mode())
+
+
+def _delay_of(settlement: Settlement) -> float:
+    """Seconds until the job is offered again."""
+    if settlement.available_ms is not None:
+        return max(0.0, settlement.available_ms / 1000 - time.time())
+    return RETRY_ELSEWHERE_S if settlement.note else 0.0
 
 
 _DEFAULT_THREADS = 4

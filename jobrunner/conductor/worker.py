@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent import futures
 
 from jobrunner.boards.board import Board
+from jobrunner.conductor.aftermath import Aftermath, Step
 from jobrunner.conductor.candidates import Scout
 from jobrunner.conductor.channel import ORPHANED, Channel, Message
 from jobrunner.conductor.clock import boottime
@@ -103,6 +104,7 @@ class Worker:
         )
         self._pool = futures.ThreadPoolExecutor(self.slots, thread_name_prefix="job")
         self._board: Board | None = None
+        self._aftermath = Aftermath(())
 
     # -- life
 
@@ -114,6 +116,8 @@ class Worker:
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
         board = self._open_board()
         if board is not None:
+            self._aftermath = Aftermath(self._steps(board))
+            self._aftermath.start()
             if self.alone is None:
                 self._work(board)
             else:
@@ -123,6 +127,10 @@ class Worker:
         self._link.close()
         self._database.close()
         return 0
+
+    def _steps(self, board: Board) -> list[Step]:
+        """What is done after jobs were left."""
+        return []
 
     def _work(self, board: Board) -> None:
         scout = Scout(
@@ -198,6 +206,7 @@ class Worker:
         """Let running jobs come to their ends or atom borders, and tell the board of all of them."""
         while not self.held.wait_below(1, WAIT_S):
             pass
+        self._aftermath.stop()
         try:
             self.ended.tell(board)
             board.release_owner(self.owner)
@@ -250,9 +259,10 @@ class Worker:
             self.held.not_begun(ids)
             self.ended.goes_back(ids, delay=AWAY_S)
             raise
-        self.ended.finished([*begun.finished, *begun.unknown])
+        gone = [*begun.finished, *begun.parked, *begun.unknown]
+        self.ended.finished(gone)
         self.ended.goes_back(begun.corrupt, delay=CORRUPT_S)
-        self.held.not_begun([*begun.finished, *begun.unknown, *begun.corrupt])
+        self.held.not_begun([*gone, *begun.corrupt])
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
         for job in begun.started:
@@ -307,6 +317,7 @@ class Worker:
             self.ended.finished([held.job.id])
         else:
             self.ended.job_goes_back(held.job, delay=outcome.delay)
+        self._aftermath.note(held.job)
         self.held.remove(held)
         self._wake()
 

@@ -15,11 +15,13 @@ from jobrunner.model import (
     JobClass,
     JobError,
     JobState,
+    Parked,
     Posting,
     Priority,
     new_job_id,
 )
 from jobrunner.persistence.encoding import decode
+from jobrunner.policies import NO_POLICIES, Policies
 
 _CORRUPT_HINT = (
     "Somebody or something changed it outside of jobrunner. Mend the row, or delete it; other jobs go on."
@@ -57,6 +59,14 @@ def job_from_row(row: Any) -> Job:
             idempotency_key=row["idempotency_key"],
             timeout=None if row["timeout"] is None else float(row["timeout"]),
             author=row["author"],
+            expires_ms=row["expires_ms"] if row["expires_ms"] is None else _number(row, "expires_ms"),
+            policies=_policies(row["policies"], what),
+            unique_key=row["unique_over"],
+            jobset_id=row["jobset_id"],
+            parked=Parked(row["parked"]) if row["parked"] else None,
+            awaits=row["awaits"],
+            held=bool(row["held"]),
+            adopted=bool(row["adopted"]),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise CorruptRow(f"{what} cannot be read: {error}.", hint=_CORRUPT_HINT) from error
@@ -107,6 +117,11 @@ def row_of_posting(posting: Posting, now_ms: int) -> dict[str, Any]:
         "available_ms": available_ms,
         "author": posting.author,
         "idempotency_key": posting.idempotency_key,
+        "expires_ms": posting.expires_ms,
+        "policies": None if posting.policies == NO_POLICIES else dump(posting.policies.to_json()),
+        "unique_key": posting.unique_key,
+        "unique_over": posting.unique_key,
+        "jobset_id": posting.jobset_id,
     }
 
 
@@ -129,6 +144,11 @@ POSTED_COLUMNS = (
     "available_ms",
     "author",
     "idempotency_key",
+    "expires_ms",
+    "policies",
+    "unique_key",
+    "unique_over",
+    "jobset_id",
 )
 
 
@@ -184,6 +204,10 @@ def _number(row: Any, name: str) -> int:
     if name == "epoch" and not 0 <= value < LAST_EPOCH:  # else raising it fails, and with it those beside it
         raise ValueError(f"{name} is {value}")
     return value
+
+
+def _policies(text: str | None, what: str) -> Policies:
+    return NO_POLICIES if text is None else Policies.from_json(decode(text, what=what))
 
 
 def _id(value: str) -> str:

@@ -57,8 +57,9 @@ def newest_first(wanted: JobFilter, *, limit: int, before: int | None) -> sa.Sel
 
 
 def open_oldest_first(*, after: int, limit: int) -> sa.Select[Any]:
-    """The rows of a page of open jobs above the mark ``after``."""
-    return _page(_branches(JobFilter(states=OPEN_STATES)), [jobs.c.seq > after], jobs.c.seq.asc(), limit)
+    """The rows of a page of open jobs above the mark ``after``; without those that are parked."""
+    on_board = [jobs.c.seq > after, jobs.c.parked.is_(None)]
+    return _page(_branches(JobFilter(states=OPEN_STATES)), on_board, jobs.c.seq.asc(), limit)
 
 
 def _branches(wanted: JobFilter) -> list[_Branch]:

@@ -63,6 +63,8 @@ class Begun:
     """Those of ``started`` that nobody began before in their attempt: nothing is recorded of their flows."""
     finished: list[str] = field(default_factory=list)
     """Terminal already: to be taken off the board."""
+    parked: list[str] = field(default_factory=list)
+    """Open, but not to be run as they are: to be taken off the board."""
     unknown: list[str] = field(default_factory=list)
     """Not in the store at all: to be taken off the board."""
     corrupt: list[str] = field(default_factory=list)
@@ -158,6 +160,9 @@ def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Jo
         return None
     if job.state.is_terminal:
         begun.finished.append(job.id)
+        return None
+    if job.parked is not None:
+        begun.parked.append(job.id)
         return None
     # Who claims a job that it owns by the record is alive: its own claim's answer was lost, or it could not settle.
     died = job.state is JobState.RUNNING and job.owner is not None and job.owner != owner

@@ -21,7 +21,7 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.faults import is_passing
 from jobrunner.persistence.tables import settings
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration in ``migrations/versions``; a test compares it with what Alembic finds there."""
 
 VERSION_TABLE = "jobrunner_version"

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobrunner.errors import NotStorable
-from jobrunner.model import TERMINAL_STATES, JobError, JobState, Json
+from jobrunner.model import TERMINAL_STATES, JobError, JobState, Json, Parked
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
 from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row
 from jobrunner.persistence.pipelines.pipeline import Pipeline
@@ -31,13 +31,23 @@ _TERMINAL = frozenset(state.value for state in TERMINAL_STATES)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settlement:
-    """The state in which an owner leaves its job: terminal, or SUSPENDED or WAITING for the next owner."""
+    """The state in which an owner leaves its job: terminal, or SUSPENDED, WAITING or SCHEDULED for the next owner.
+
+    One that is ``parked`` has no next owner until somebody takes it from there.
+    """
 
     state: JobState
     result: Json = None
     error: JobError | None = None
     note: str | None = None
     available_ms: int | None = None
+    parked: Parked | None = None
+    awaits: str | None = None
+
+    @property
+    def is_off_board(self) -> bool:
+        """Whether nobody can claim the job as it is left."""
+        return self.state.is_terminal or self.parked is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,9 +104,11 @@ def _row(settlement: Settlement, now_ms: int) -> dict[str, Any]:
         "owner": None,
         "finished_ms": None,
         "updated_ms": now_ms,
+        "parked": None if settlement.parked is None else settlement.parked.value,
+        "awaits": settlement.awaits,
     }
     if settlement.state.is_terminal:
-        row |= {"finished_ms": now_ms, "cancel": None}
+        row |= {"finished_ms": now_ms, "cancel": None, "unique_key": None, "held": None}
     if settlement.available_ms:
         row["available_ms"] = settlement.available_ms
     return row

@@ -74,11 +74,23 @@ jobs = sa.Table(
     sa.Column("note", Text),
     sa.Column("author", Exact),
     sa.Column("idempotency_key", Exact, unique=True),
+    sa.Column("expires_ms", sa.BigInteger),
+    sa.Column("policies", Text),  # JSON, see jobrunner.policies; NULL if there is nothing to say
+    sa.Column("unique_key", Ascii),  # while the job is open
+    sa.Column("unique_over", Ascii),  # the same, kept
+    sa.Column("jobset_id", Id),
+    sa.Column("parked", Ascii),  # why an open job is not on the board
+    sa.Column("awaits", Exact),  # the signal that it waits for
+    sa.Column("held", sa.SmallInteger),  # 1: suspended by a person, or to be
+    sa.Column("adopted", sa.SmallInteger),  # 1: its flow may go on with other code
+    sa.Column("usage", Text),  # JSON: what its run has used
     sa.Index("jobs_state_seq", "state", "seq"),
     sa.Index("jobs_type_seq", "type", "seq"),
     sa.Index("jobs_state_type_seq", "state", "type", "seq"),
     sa.Index("jobs_owner", "owner", "state"),
     sa.Index("jobs_created", "created_ms"),
+    sa.Index("jobs_jobset", "jobset_id", "seq"),
+    sa.Index("jobs_unique_key", "unique_key", unique=True),
     **_MYSQL,
 )
 
@@ -97,6 +109,89 @@ events = sa.Table(
     **_MYSQL,
 )
 
+attempts = sa.Table(
+    "job_attempts",  # how attempts ended that were followed by another
+    metadata,
+    sa.Column("job_id", Id, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state", Ascii, nullable=False),
+    sa.Column("node", Exact),
+    sa.Column("started_ms", sa.BigInteger),
+    sa.Column("finished_ms", sa.BigInteger, nullable=False),
+    sa.Column("result", Text),
+    sa.Column("error", Text),
+    **_MYSQL,
+)
+
+tags = sa.Table(
+    "job_tags",  # the jobs' properties that are plain values, to search by
+    metadata,
+    sa.Column("name", Exact, primary_key=True),
+    sa.Column("value", Exact, primary_key=True),
+    sa.Column("job_seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Index("job_tags_job", "job_seq"),
+    **_MYSQL,
+)
+
+jobsets = sa.Table(
+    "jobsets",
+    metadata,
+    sa.Column("seq", Key, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("name", Exact),
+    sa.Column("author", Exact),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    **_MYSQL,
+)
+
+links = sa.Table(
+    "job_links",  # which jobs come after which
+    metadata,
+    sa.Column("job_id", Id, primary_key=True),
+    sa.Column("after_id", Id, primary_key=True),
+    sa.Column("condition", Ascii, nullable=False),  # success, failure or always
+    sa.Index("job_links_after", "after_id"),
+    **_MYSQL,
+)
+
+signals = sa.Table(
+    "signals",
+    metadata,
+    sa.Column("seq", Key, primary_key=True, autoincrement=True),
+    sa.Column("job_id", Id, nullable=False),
+    sa.Column("name", Exact, nullable=False),
+    sa.Column("data", Text, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("author", Exact),
+    sa.Index("signals_job", "job_id", "seq"),
+    **_MYSQL,
+)
+
+semaphores = sa.Table(
+    "semaphores",
+    metadata,
+    sa.Column("name", Exact, primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),  # how many may hold it
+    sa.Column("starts", sa.Integer),  # and how many may start within a period; NULL: any number
+    sa.Column("period_ms", sa.BigInteger),
+    sa.Column("started", Text),  # JSON: when the last of them started
+    **_MYSQL,
+)
+
+permits = sa.Table(
+    "permits",  # who holds, or waits for, which semaphore
+    metadata,
+    sa.Column("job_id", Id, primary_key=True),
+    sa.Column("semaphore", Exact, primary_key=True),
+    sa.Column("units", sa.Integer, nullable=False),
+    sa.Column("shared", sa.SmallInteger, nullable=False),
+    sa.Column("granted", sa.SmallInteger, nullable=False),  # 1: held; 0: waited for
+    sa.Column("score", sa.BigInteger, nullable=False),  # place among those who wait
+    sa.Column("since_ms", sa.BigInteger, nullable=False),
+    sa.Index("permits_line", "semaphore", "granted", "score"),
+    **_MYSQL,
+)
+
 nodes = sa.Table(
     "nodes",
     metadata,
@@ -105,6 +200,7 @@ nodes = sa.Table(
     sa.Column("started_ms", sa.BigInteger, nullable=False),
     sa.Column("seen_ms", sa.BigInteger, nullable=False),
     sa.Column("stopped_ms", sa.BigInteger),
+    sa.Column("drained", sa.SmallInteger),  # 1: takes no more jobs
     sa.Column("report", Text, nullable=False),  # JSON: load, memory, processes, running, types, versions
     **_MYSQL,
 )

@@ -212,10 +212,12 @@ def test_pages_of_several_states_go_on_where_they_stopped(store: Store) -> None:
     assert seen == [job_id for number, job_id in enumerate(ids) if number % 3 < 2][::-1]
 
 
-def test_open_entries_are_all_open_jobs_oldest_first(store: Store) -> None:
+def test_open_entries_are_all_open_jobs_that_are_not_parked_oldest_first(store: Store) -> None:
     ids = post(store, 25)
     for number, job_id in enumerate(ids):
         change(store, job_id, state=("SUCCEEDED", "WAITING", "RUNNING", "SUSPENDED", "SCHEDULED")[number % 5])
+    for job_id in post(store, 5):
+        change(store, job_id, state="BLOCKED", parked="after")
     seen: list[str] = []
     after: int | None = 0
     while after is not None:

@@ -1,0 +1,69 @@
+"""What follows when jobs were left: others that waited for them go on. Off the path of those that run.
+
+A worker notes each job that it left and goes on; a thread of its own takes what was noted since it last looked, all at
+once, and gives it to the steps, one after the other. A step asks SQL what is to be done, so it may do too often what it
+does, and too late, but nothing wrong. What a worker that dies leaves undone is found by the leader's reconciler.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+
+from jobrunner.model import Job
+
+log = logging.getLogger(__name__)
+
+Step = Callable[[Sequence[Job]], None]
+"""Is given jobs as they were when they began; each has been left since: ended, parked or handed back."""
+AT_ONCE = 500
+
+
+class Aftermath:
+    """A thread that follows up on jobs that were left.
+
+    :param steps: what is done for them; one that fails is logged, and the others go on
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = tuple(steps)
+        self._left: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="aftermath", daemon=True)
+        self._thread.start()
+
+    def note(self, job: Job) -> None:
+        """A job was left, and SQL has it so."""
+        self._left.put(job)
+
+    def stop(self) -> None:
+        """Follow up on what was noted, then end the thread. Stopping twice is fine."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._left.put(None)
+            thread.join()
+
+    def _run(self) -> None:
+        stopped = False
+        while not stopped:
+            left = [self._left.get()]
+            while not self._left.empty() and len(left) < AT_ONCE:
+                left.append(self._left.get())
+            stopped = None in left
+            jobs = [job for job in left if job is not None]
+            if jobs:
+                self._follow(jobs)
+
+    def _follow(self, jobs: Sequence[Job]) -> None:
+        for step in self._steps:
+            try:
+                step(jobs)
+            except Exception:
+                log.exception(
+                    "what follows from %d jobs was not done in full; the leader does the rest", len(jobs)
+                )

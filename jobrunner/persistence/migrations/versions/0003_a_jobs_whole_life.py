@@ -1,0 +1,146 @@
+"""A job's whole life: policies, attempts, tags, jobsets, links, signals, semaphores. The types are frozen as in 0001.
+
+Every new column may be empty, so that conductors of the release before go on beside this one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+Text = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+Id = (
+    sa.String(36)
+    .with_variant(mysql.VARCHAR(36, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+    .with_variant(sa.String(36, collation="C"), "postgresql")
+)
+Ascii = (
+    sa.String(255)
+    .with_variant(mysql.VARCHAR(255, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+    .with_variant(sa.String(255, collation="C"), "postgresql")
+)
+Exact = (
+    sa.String(255)
+    .with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+    .with_variant(sa.String(255, collation="C"), "postgresql")
+)
+Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+
+COLUMNS = (
+    "expires_ms",
+    "policies",
+    "unique_key",
+    "unique_over",
+    "jobset_id",
+    "parked",
+    "awaits",
+    "held",
+    "adopted",
+    "usage",
+)
+TABLES = ("job_attempts", "job_tags", "jobsets", "job_links", "signals", "semaphores", "permits")
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("expires_ms", sa.BigInteger()))
+    op.add_column("jobs", sa.Column("policies", Text))
+    op.add_column("jobs", sa.Column("unique_key", Ascii))
+    op.add_column("jobs", sa.Column("unique_over", Ascii))
+    op.add_column("jobs", sa.Column("jobset_id", Id))
+    op.add_column("jobs", sa.Column("parked", Ascii))
+    op.add_column("jobs", sa.Column("awaits", Exact))
+    op.add_column("jobs", sa.Column("held", sa.SmallInteger()))
+    op.add_column("jobs", sa.Column("adopted", sa.SmallInteger()))
+    op.add_column("jobs", sa.Column("usage", Text))
+    op.create_index("jobs_jobset", "jobs", ["jobset_id", "seq"])
+    op.create_index("jobs_unique_key", "jobs", ["unique_key"], unique=True)
+    op.add_column("nodes", sa.Column("drained", sa.SmallInteger()))
+    op.create_table(
+        "job_attempts",
+        sa.Column("job_id", Id, primary_key=True),
+        sa.Column("attempt", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("state", Ascii, nullable=False),
+        sa.Column("node", Exact),
+        sa.Column("started_ms", sa.BigInteger()),
+        sa.Column("finished_ms", sa.BigInteger(), nullable=False),
+        sa.Column("result", Text),
+        sa.Column("error", Text),
+        **MYSQL,
+    )
+    op.create_table(
+        "job_tags",
+        sa.Column("name", Exact, primary_key=True),
+        sa.Column("value", Exact, primary_key=True),
+        sa.Column("job_seq", sa.BigInteger(), primary_key=True, autoincrement=False),
+        **MYSQL,
+    )
+    op.create_index("job_tags_job", "job_tags", ["job_seq"])
+    op.create_table(
+        "jobsets",
+        sa.Column("seq", Key, primary_key=True, autoincrement=True),
+        sa.Column("id", Id, nullable=False, unique=True),
+        sa.Column("name", Exact),
+        sa.Column("author", Exact),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        **MYSQL,
+    )
+    op.create_table(
+        "job_links",
+        sa.Column("job_id", Id, primary_key=True),
+        sa.Column("after_id", Id, primary_key=True),
+        sa.Column("condition", Ascii, nullable=False),
+        **MYSQL,
+    )
+    op.create_index("job_links_after", "job_links", ["after_id"])
+    op.create_table(
+        "signals",
+        sa.Column("seq", Key, primary_key=True, autoincrement=True),
+        sa.Column("job_id", Id, nullable=False),
+        sa.Column("name", Exact, nullable=False),
+        sa.Column("data", Text, nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("author", Exact),
+        **MYSQL,
+    )
+    op.create_index("signals_job", "signals", ["job_id", "seq"])
+    op.create_table(
+        "semaphores",
+        sa.Column("name", Exact, primary_key=True),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("starts", sa.Integer()),
+        sa.Column("period_ms", sa.BigInteger()),
+        sa.Column("started", Text),
+        **MYSQL,
+    )
+    op.create_table(
+        "permits",
+        sa.Column("job_id", Id, primary_key=True),
+        sa.Column("semaphore", Exact, primary_key=True),
+        sa.Column("units", sa.Integer(), nullable=False),
+        sa.Column("shared", sa.SmallInteger(), nullable=False),
+        sa.Column("granted", sa.SmallInteger(), nullable=False),
+        sa.Column("score", sa.BigInteger(), nullable=False),
+        sa.Column("since_ms", sa.BigInteger(), nullable=False),
+        **MYSQL,
+    )
+    op.create_index("permits_line", "permits", ["semaphore", "granted", "score"])
+
+
+def downgrade() -> None:
+    for table in TABLES:
+        op.drop_table(table)
+    op.drop_column("nodes", "drained")
+    op.drop_index("jobs_unique_key", "jobs")
+    op.drop_index("jobs_jobset", "jobs")
+    for column in COLUMNS:
+        op.drop_column("jobs", column)

@@ -1,0 +1,140 @@
+"""How a job is to be treated, beside its parameters: when it is retried, what it needs to itself, where, within what.
+
+A posting's policies are its type's with the posting's own in their place; they are kept with the job as one JSON
+object, so that a conductor of another machine, or of another version, treats the job as it was posted. What a policy
+leaves out is as it is for every job. Durations are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from jobrunner.states import JobState
+
+Json = Any
+P = TypeVar("P", bound="Policy")
+
+BAD_ENDS = (JobState.FAILED, JobState.REVERTED, JobState.TIMED_OUT, JobState.DEAD)
+"""The ends after which a job may be retried by itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """A policy as JSON, and back: what differs from the defaults."""
+
+    def to_json(self) -> dict[str, Json]:
+        said = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
+        return {name: _plain(value) for name, (value, default) in said.items() if value != default}
+
+    @classmethod
+    def from_json(cls: type[P], data: Json) -> P:
+        """Read back what ``to_json`` wrote; raises ValueError. What a newer version added is left out."""
+        if not isinstance(data, Mapping):
+            raise ValueError(f"an object was expected, not {data!r}")
+        known = {field.name for field in dataclasses.fields(cls)}
+        try:
+            return cls(**{name: value for name, value in data.items() if name in known})
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy(Policy):
+    """How often a job is run again from its start, and how long after it ended badly.
+
+    The n-th pause is ``delay * factor ** (n - 1)``, at most ``max_delay``, more or less by up to ``jitter`` of itself.
+    """
+
+    attempts: int = 1
+    """In all; 1 is no retry."""
+    on: tuple[JobState, ...] = BAD_ENDS
+    delay: float = 10.0
+    factor: float = 2.0
+    """1 makes all pauses alike."""
+    max_delay: float = 3600.0
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "on", tuple(JobState(state) for state in self.on))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hold(Policy):
+    """A semaphore that a job holds while it runs; shared with others that share it, or alone."""
+
+    name: str
+    shared: bool = False
+    units: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement(Policy):
+    """Where a job runs: on this node if that is up, elsewhere after a time; only on nodes with these labels."""
+
+    prefer: str | None = None
+    failover: float = 60.0
+    """So long it waits for the preferred node."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunLimits(Policy):
+    """What a run may use, for jobs in processes of their own."""
+
+    isolation: str = "thread"
+    """``thread``, or ``process``: a process of its own."""
+    memory: int | None = None
+    dead_below: float = 1.0
+    """A job that uses less than so many per cent of a processor ..."""
+    dead_after: float | None = None
+    """... for so long looks dead, and is ended; None: never."""
+    user: str | None = None
+    group: str | None = None
+    grace: float = 10.0
+    """Between the request to end and the end by force."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policies:
+    """All of a job's policies; None is what holds for every job."""
+
+    retry: RetryPolicy | None = None
+    critical: bool = False
+    holds: tuple[Hold, ...] = ()
+    placement: Placement | None = None
+    run: RunLimits | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        said: dict[str, Json] = {}
+        for name in ("retry", "placement", "run"):
+            policy = getattr(self, name)
+            if policy is not None:
+                said[name] = policy.to_json()
+        if self.critical:
+            said["critical"] = True
+        if self.holds:
+            said["holds"] = [hold.to_json() for hold in self.holds]
+        return said
+
+    @classmethod
+    def from_json(cls, data: Json) -> Policies:
+        """Read back what ``to_json`` wrote; raises ValueError."""
+        if data is None:
+            return NO_POLICIES
+        if not isinstance(data, Mapping):
+            raise ValueError(f"an object was expected, not {data!r}")
+        kinds: dict[str, type[Policy]] = {"retry": RetryPolicy, "placement": Placement, "run": RunLimits}
+        given: dict[str, Any] = {
+            name: kind.from_json(data[name]) for name, kind in kinds.items() if name in data
+        }
+        holds = tuple(Hold.from_json(one) for one in data.get("holds", ()))
+        return cls(**given, critical=bool(data.get("critical", False)), holds=holds)
+
+
+def _plain(value: Any) -> Json:
+    return [str(one) for one in value] if isinstance(value, tuple) else value
+
+
+NO_POLICIES = Policies()
