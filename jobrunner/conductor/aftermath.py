@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
 
 from jobrunner.model import Job
 
@@ -29,35 +29,45 @@ class Aftermath:
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = tuple(steps)
-        self._left: SimpleQueue[Job | None] = SimpleQueue()
+        self._left: deque[Job] = deque()
+        self._turns = threading.Semaphore(0)
+        self._ending = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="aftermath", daemon=True)
-        self._thread.start()
+        """Start the thread, if there is anything to be done."""
+        if self._steps:
+            self._thread = threading.Thread(target=self._run, name="aftermath", daemon=True)
+            self._thread.start()
 
     def note(self, job: Job) -> None:
-        """A job was left, and SQL has it so."""
-        self._left.put(job)
+        """A job was left, and SQL has it so; it is followed up on at the next ``go``."""
+        if self._steps:
+            self._left.append(job)
+
+    def go(self) -> None:
+        """Follow up on what was noted: once for many jobs, since a thread that is woken takes its turn from others."""
+        if self._left:
+            self._turns.release()
 
     def stop(self) -> None:
         """Follow up on what was noted, then end the thread. Stopping twice is fine."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._left.put(None)
+            self._ending = True
+            self._turns.release()
             thread.join()
 
     def _run(self) -> None:
-        stopped = False
-        while not stopped:
-            left = [self._left.get()]
-            while not self._left.empty() and len(left) < AT_ONCE:
-                left.append(self._left.get())
-            stopped = None in left
-            jobs = [job for job in left if job is not None]
-            if jobs:
+        while True:
+            self._turns.acquire()
+            while jobs := self._taken():
                 self._follow(jobs)
+            if self._ending:
+                return
+
+    def _taken(self) -> list[Job]:
+        return [self._left.popleft() for _ in range(min(len(self._left), AT_ONCE))]
 
     def _follow(self, jobs: Sequence[Job]) -> None:
         for step in self._steps:

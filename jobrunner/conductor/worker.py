@@ -160,6 +160,7 @@ class Worker:
     def _step(self, board: Board, scout: Scout) -> bool:
         """Tell the board what ended, then claim, or wait; False if there is nothing left to do."""
         self.ended.tell(board)
+        self._aftermath.go()
         if not self._wait_for_room() or self._claim(board, scout):
             return True
         if self._news:

@@ -83,6 +83,11 @@ def _locking(query: sa.Select[Any]) -> Statement:
 
 
 LOCKED_JOBS = _locking(sa.select(jobs))
+_NOT_READ: dict[str, None] = dict.fromkeys(
+    ("result", "error", "note", "finished_ms", "idempotency_key", "unique_key", "usage")
+)
+"""What tells nothing of a job that is about to run, or has ended: reading it would cost more than deciding."""
+LOCKED_TO_BEGIN = _locking(sa.select(*(column for column in jobs.c if column.name not in _NOT_READ)))
 LOCKED_EPOCHS = _locking(sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))
 
 _HELD = sa.and_(
@@ -142,7 +147,7 @@ def begin(writes: Writes, job_ids: Sequence[str], *, owner: str, node: str, pati
 
 
 def _begin(pipeline: Pipeline, job_ids: Sequence[str], *, owner: str, node: str, now_ms: int) -> Begun:
-    rows = lock_rows(pipeline, job_ids, LOCKED_JOBS)
+    rows = [{**_NOT_READ, **row} for row in lock_rows(pipeline, job_ids, LOCKED_TO_BEGIN)]
     begun = Begun()
     begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
     deadly = [job for job in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if job is not None]
@@ -226,7 +231,7 @@ def _owners_died(deaths: int) -> JobError:
 def lock_rows(pipeline: Pipeline, job_ids: Sequence[str], wanted: Statement) -> list[dict[str, Any]]:
     """Rows of ``jobs`` by id, locked for this transaction, in the order of their ids; one round trip.
 
-    :param wanted: LOCKED_JOBS for whole rows, LOCKED_EPOCHS for ids, epochs and states
+    :param wanted: LOCKED_JOBS for whole rows, LOCKED_TO_BEGIN for most of them, LOCKED_EPOCHS for what fences need
     """
     ids = sorted(set(job_ids))
     return pipeline.ask(wanted, {"job_ids": ids}) if ids else []

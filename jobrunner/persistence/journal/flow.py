@@ -71,8 +71,11 @@ class Changes:
     def size(self) -> int:
         """About how many characters are to be sent."""
         rows = (self.book, self.flow, self.flow_columns, *self.new_atoms.values(), *self.atoms.values())
-        texts = (value for row in rows if row for value in row.values() if isinstance(value, str))
-        return sum(map(len, texts)) + sum(len(chunk.text) for chunk in self.output)
+        size = sum([len(chunk.text) for chunk in self.output])
+        for row in rows:
+            if row:
+                size += sum([len(value) for value in row.values() if type(value) is str])
+        return size
 
 
 class FlowJournal:

@@ -15,9 +15,8 @@ from pymysql.err import MySQLError
 from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
 from jobrunner.persistence.pipelines.statement import Row, Statement, Text
 
-TEXT_BYTES = 1_000_000
+TEXT_CHARACTERS = 1_000_000
 """A text is sent when it is about as long as this; a server takes 16 MiB at once, unless it is told to take less."""
-
 
 OUT_OF_RANGE = 1690
 
@@ -45,27 +44,38 @@ class MysqlPipeline(Pipeline):
         return [dict(zip(names, row, strict=True)) for row in self._cursor.fetchall()]
 
     def _add(self, text: Text, rows: list[tuple[Any, ...]]) -> None:
-        for template, given, size in self._inserts(text, rows) if text.values_at else _singles(text, rows):
-            if self._size + size > TEXT_BYTES:
+        for statement in self._inserts(text, rows) if text.values_at else self._singles(text, rows):
+            if self._size + len(statement) > TEXT_CHARACTERS:
                 self._send()
-            self._texts.append(self._cursor.mogrify(template, given))
-            self._size += size
+            self._texts.append(statement)
+            self._size += len(statement)
 
-    def _inserts(self, text: Text, rows: list[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any], int]]:
+    def _inserts(self, text: Text, rows: list[tuple[Any, ...]]) -> Iterator[str]:
         """One INSERT of all rows; several, if they are long."""
         assert text.values_at is not None
         head, tail = text.sql[: text.values_at[0]], text.sql[text.values_at[1] :]
-        templates: list[str] = []
-        given: list[Any] = []
+        values: list[str] = []
         size = 0
         for row in rows:
-            more = _bytes(row)
-            if templates and size + more > TEXT_BYTES:
-                yield f"{head}{','.join(templates)}{tail}", given, size
-                templates, given, size = [], [], 0
-            templates.append(_template(row, given))
-            size += more
-        yield f"{head}{','.join(templates)}{tail}", given, size
+            said = self._values(row)
+            if values and size + len(said) > TEXT_CHARACTERS:
+                yield f"{head}{','.join(values)}{tail}"
+                values, size = [], 0
+            values.append(said)
+            size += len(said)
+        yield f"{head}{','.join(values)}{tail}"
+
+    def _values(self, row: tuple[Any, ...]) -> str:
+        """A row as SQL. The driver escapes what can need it; half of what is written is numbers and NULLs."""
+        escape = self._connection.escape
+        parts = [
+            "NULL" if value is None else str(value) if type(value) is int else escape(value) for value in row
+        ]
+        return f"({','.join(parts)})"
+
+    def _singles(self, text: Text, rows: list[tuple[Any, ...]]) -> Iterator[str]:
+        for row in rows:
+            yield self._cursor.mogrify(text.sql, row)
 
     def _commit(self) -> None:
         self._texts.append("COMMIT")
@@ -84,34 +94,3 @@ class MysqlPipeline(Pipeline):
             if self._relies and error.args[:1] == (OUT_OF_RANGE,):
                 raise NotHeld from error
             raise
-
-
-def _singles(text: Text, rows: list[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any], int]]:
-    for row in rows:
-        yield text.sql, list(row), len(text.sql) + _bytes(row)
-
-
-def _template(row: tuple[Any, ...], given: list[Any]) -> str:
-    """The row's values as text, but for those that the driver has to escape: they are added to ``given``.
-
-    Half of what is written is numbers and NULLs; the driver takes its time for those as well.
-    """
-    parts = []
-    for value in row:
-        if value is None:
-            parts.append("NULL")
-        elif type(value) is int:
-            parts.append(str(value))
-        else:
-            parts.append("%s")
-            given.append(value)
-    return f"({','.join(parts)})"
-
-
-def _bytes(row: tuple[Any, ...]) -> int:
-    """What the row takes on the wire, if everything in its texts has to be escaped."""
-    size = 24 * len(row)
-    for value in row:
-        if isinstance(value, str):
-            size += 2 * len(value) if value.isascii() else 2 * len(value.encode("utf-8", "replace"))
-    return size

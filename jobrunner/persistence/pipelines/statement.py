@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,8 @@ class Text:
 
     sql: str
     names: tuple[str, ...]
+    take: Callable[[Row], tuple[Any, ...]]
+    """Takes the values of ``names``: made once, since it runs for every row."""
     constants: Mapping[str, Any]
     processors: Mapping[str, Callable[[Any], Any]]
     many: tuple[str, ...]
@@ -38,7 +41,7 @@ class Text:
                 **values,
                 **{name: process(values[name]) for name, process in self.processors.items()},
             }
-        return tuple([values[name] for name in self.names])
+        return self.take(values)
 
     def _expanded(self, many: str, given: Sequence[Any]) -> dict[str, Any]:
         """A list of values as so many single ones as there are places: the last one stands in all that are left."""
@@ -94,12 +97,19 @@ class Statement:
         return Text(
             sql=sql,
             names=names,
+            take=_taker(names),
             constants={name: value for name, value in state.parameters.items() if name not in wanted},
             processors=_processors(compiled, dialect),
             many=self._many,
             places=places,
             values_at=_values_at(sql),
         )
+
+
+def _taker(names: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda row: tuple([row[name] for name in names])
 
 
 def _processors(compiled: SQLCompiler, dialect: Dialect) -> dict[str, Callable[[Any], Any]]:
