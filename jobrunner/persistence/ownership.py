@@ -84,7 +84,7 @@ def _locking(query: sa.Select[Any]) -> Statement:
 
 LOCKED_JOBS = _locking(sa.select(jobs))
 _NOT_READ: dict[str, None] = dict.fromkeys(
-    ("result", "error", "note", "finished_ms", "idempotency_key", "unique_key", "usage")
+    ("result", "error", "finished_ms", "idempotency_key", "unique_key", "usage")
 )
 """What tells nothing of a job that is about to run, or has ended: reading it would cost more than deciding."""
 LOCKED_TO_BEGIN = _locking(sa.select(*(column for column in jobs.c if column.name not in _NOT_READ)))
