@@ -63,7 +63,13 @@ def run_conductor(config: Config, *, once: bool = False) -> int:
 
 
 def make_worker(
-    config: Config, channel: Channel, *, owner: str, once: bool, alone: tuple[str, str] | None
+    config: Config,
+    channel: Channel,
+    *,
+    owner: str,
+    once: bool,
+    alone: tuple[str, str] | None,
+    drained: bool = False,
 ) -> Worker:
     """A worker of a conductor's; see :class:`~jobrunner.conductor.worker.Worker`."""
     from jobrunner.conductor.worker import Worker
@@ -78,4 +84,5 @@ def make_worker(
         owner=owner,
         once=once,
         alone=alone,
+        drained=drained,
     )

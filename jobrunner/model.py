@@ -169,6 +169,8 @@ class Job:
     jobset_id: str | None = None
     parked: Parked | None = None
     """Why it is not on the board although it is open; None for a job that is."""
+    parked_before: Parked | None = None
+    """The same, from before a person suspended it: what it goes back to."""
     awaits: str | None = None
     """The signal that it waits for."""
     held: bool = False

@@ -15,16 +15,17 @@ from typing import Literal
 
 from jobrunner.model import CancelMode
 
-StopReason = Literal["suspend", "cancel", "timeout", "lost"]
-"""``suspend``: the conductor shuts down, the job goes on elsewhere; ``cancel``: a person's word; ``timeout``: the job's
-time is up; ``lost``: another conductor owns the job, so nothing that this one still does can be recorded."""
+StopReason = Literal["suspend", "hold", "cancel", "timeout", "lost"]
+"""``suspend``: the conductor shuts down, the job goes on elsewhere; ``hold``: a person suspends the job; ``cancel``: a
+person's word; ``timeout``: the job's time is up; ``lost``: another conductor owns the job, so nothing that this one
+still does can be recorded."""
 
 
 class Stopped(Exception):
     """The task stopped early because it was asked to."""
 
 
-_WEIGHT: dict[StopReason, int] = {"suspend": 0, "timeout": 1, "cancel": 1, "lost": 2}
+_WEIGHT: dict[StopReason, int] = {"suspend": 0, "hold": 0, "timeout": 1, "cancel": 1, "lost": 2}
 
 
 class StopSignal:

@@ -66,6 +66,7 @@ def _work(line: socket.socket) -> int:
             owner=setup["owner"],
             once=setup["once"],
             alone=None if alone is None else (alone[0], alone[1]),
+            drained=setup["drained"],
         )
         return worker.run()
     except JobrunnerError as error:

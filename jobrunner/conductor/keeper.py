@@ -1,7 +1,7 @@
 """The lease keeper: a thread of the supervisor that keeps the leases of all workers, in one round trip.
 
 It knows from the workers which claims there are. What it learns it passes on: until when leases are kept, which are
-lost, and which jobs somebody wants cancelled.
+lost, and what people want: jobs cancelled or suspended, and the node drained.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from jobrunner.boards.board import Board
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.outage import Outage
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
-from jobrunner.model import CancelMode, Job, JobState
+from jobrunner.model import Job, JobState
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.ownership import cancel_requests
 from jobrunner.persistence.store import Store, board_entry
+from jobrunner.persistence.wishes import wishes
 
 log = logging.getLogger(__name__)
 
 KEEPS_A_LEASE = 4
 """A lease is kept so many times before it would run out: three may fail."""
-CANCEL_LOOK_S = 0.4
+LOOK_S = 0.4
+"""How often it looks for wishes while there are jobs to wish something of."""
+IDLE_LOOK_S = 0.8
+"""And else, for those of the node."""
 
 
 class Claims:
@@ -60,6 +63,8 @@ class LeaseKeeper:
     """Keeps leases until it is stopped.
 
     :param tell: sends a message to the worker of an owner: ``tell(owner, kind, **content)``
+    :param node: the node's name
+    :param drain: is told again and again whether the node is to take no more jobs
     """
 
     def __init__(
@@ -70,12 +75,17 @@ class LeaseKeeper:
         *,
         lease: float,
         tell: Callable[..., None],
+        node: str | None = None,
+        drain: Callable[[bool], None] = lambda drained: None,
     ) -> None:
         self._board = board
         self._store = Store(database)
         self._claims = claims
         self._lease = lease
         self._tell = tell
+        self._node = node
+        self._drain = drain
+        self._looked = -IDLE_LOOK_S
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(
@@ -83,7 +93,7 @@ class LeaseKeeper:
             ),
             threading.Thread(
                 target=self._every,
-                args=(CANCEL_LOOK_S, "looking for cancelled jobs", self.look_for_cancels),
+                args=(LOOK_S, "looking for what people want", self._look_in_time),
                 daemon=True,
             ),
         ]
@@ -159,15 +169,20 @@ class LeaseKeeper:
             self._tell(owner, "lost", ids=ids)
             self._claims.remove(owner, ids)
 
-    def look_for_cancels(self) -> None:
-        """Pass on what people want cancelled."""
-        owners = self._claims.owners()
-        if not owners:
-            return
-        wanted: dict[str, CancelMode] = cancel_requests(self._store.database, owners)
+    def _look_in_time(self) -> None:
+        if self._claims.owners() or boottime() - self._looked >= IDLE_LOOK_S - LOOK_S / 2:
+            self.look()
+
+    def look(self) -> None:
+        """Pass on what people want of the jobs that run here, and of the node; one query."""
+        self._looked = boottime()
+        wished = wishes(self._store.database, self._claims.owners(), node=self._node)
+        self._drain(wished.drained)
         for job_id, owner in self._claims.pairs():
-            if job_id in wanted:
-                self._tell(owner, "cancel", id=job_id, mode=wanted[job_id].value)
+            if job_id in wished.cancel:
+                self._tell(owner, "cancel", id=job_id, mode=wished.cancel[job_id].value)
+            elif job_id in wished.suspend:
+                self._tell(owner, "hold", id=job_id)
 
 
 def _by_owner(claims: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -13,9 +13,9 @@ from taskflow.types import failure as ft
 
 from jobrunner.conductor.engine import JobEngine
 from jobrunner.errors import JobrunnerError
-from jobrunner.model import CancelMode, Job, JobError, JobState, Json
+from jobrunner.model import CancelMode, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.flows import META_KEY
-from jobrunner.persistence.ownership import Settlement
+from jobrunner.persistence.settling import HELD_NOTE, Settlement
 from jobrunner.stopping import StopReason
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,8 @@ def stopped(asked: StopReason | None, mode: CancelMode) -> Settlement:
     """The flow stopped at an atom border."""
     if asked == "cancel" and mode is CancelMode.KEEP:
         return Settlement(state=JobState.CANCELLED, error=_cancelled("Cancelled; what was done was kept."))
+    if asked == "hold":
+        return Settlement(state=JobState.SUSPENDED, parked=Parked.HELD, note=HELD_NOTE)
     return Settlement(state=JobState.SUSPENDED)
 
 

@@ -4,8 +4,8 @@ It runs on one node at a time, under a lease. It only ever moves the board towar
 
 - what is open in SQL and missing on the board is posted (posting what is there already changes nothing). A job that
   runs, and that the board forgot, is left for one more round: its conductor's lease keeper puts it there itself;
-- what stands on the board and is terminal in SQL, or unknown to it, is withdrawn. A job that a person retries between
-  the look and the withdrawal is posted again by the next round;
+- what stands on the board and is terminal or parked in SQL, or unknown to it, is withdrawn. A job that a person retries
+  or resumes between the look and the withdrawal is posted again by the next round;
 - what no living node can claim gets a note that says so.
 
 It never changes a job's state, so it cannot undo a newer one. A round reads every open job, so after a long one the
@@ -101,20 +101,20 @@ class Reconciler:
         return {job_id for job_id, state in found.items() if state is JobState.RUNNING}
 
     def withdraw_finished(self) -> int:
-        """Take jobs off the board that have ended, or that the store does not know; how many."""
+        """Take jobs off the board that have ended or are parked, or that the store does not know; how many."""
         withdrawn = 0
         mark: str | None = None
         while True:
             rows, mark = self._board.list(after=mark, limit=PAGE)
             ids = [row.entry.job_id for row in rows]
-            states = self._store.states(ids)
-            gone = [job_id for job_id in ids if job_id not in states or states[job_id].is_terminal]
+            wanted = self._store.on_board(ids)
+            gone = [job_id for job_id in ids if job_id not in wanted]
             if gone:
                 withdrawn += self._board.withdraw(gone)
             if mark is None:
                 break
         if withdrawn:
-            log.info("%d jobs on the board had ended and were taken off", withdrawn)
+            log.info("%d jobs on the board had ended, or are parked, and were taken off", withdrawn)
         return withdrawn
 
     def note_unclaimable(self) -> int:
@@ -128,6 +128,9 @@ class Reconciler:
         names = {node.name for node in alive}
         classes = self._board.classes()
         noted = 0
+        for name in {node.name for node in alive if node.drained} & {cls.node for cls in classes}:
+            note = f"Waiting for the node {name!r}, which is drained: `jobrunner node undrain {name}` lets it go on."
+            noted += self._note(unexplained(self._database, node=name), note)
         for name in {cls.node for cls in classes if cls.node is not None and cls.node not in names}:
             note = f"Waiting for the node {name!r}, on which no conductor runs."
             noted += self._note(unexplained(self._database, node=name), note)

@@ -28,7 +28,7 @@ from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput
 from jobrunner.conductor.engine import JobEngine
 from jobrunner.errors import CorruptRow, InvalidFlow, LeaseLost, StoreUnavailable, UnknownJobType
-from jobrunner.model import JOB_ID, CancelMode, Job, JobError, JobState, Json
+from jobrunner.model import JOB_ID, CancelMode, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.flows import META_KEY, META_ORDER
 from jobrunner.persistence.journal.backend import JournalBackend, load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
@@ -312,6 +312,8 @@ def _delay_of(settlement: Settlement) -> float:
     """Seconds until the job is offered again."""
     if settlement.available_ms is not None:
         return max(0.0, settlement.available_ms / 1000 - time.time())
+    if settlement.parked is Parked.HELD:
+        return 0.0
     return RETRY_ELSEWHERE_S if settlement.note else 0.0
 
 

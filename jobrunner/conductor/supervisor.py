@@ -31,8 +31,9 @@ from jobrunner.conductor.process import WorkerProcess, how_it_ended, start_worke
 from jobrunner.conductor.restarts import Restarts
 from jobrunner.conductor.wakeup import Wakeup
 from jobrunner.config import Config
-from jobrunner.errors import BoardUnavailable, JobrunnerError, WrongBoard
+from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable, WrongBoard
 from jobrunner.persistence.database import Database
+from jobrunner.persistence.wishes import wishes
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ STALL_S = 2.0
 START_S = 60.0
 """A worker that imports its plugins has so long for it."""
 SILENCE_MIN_S = 2.0
+DRAINED = "the node %s is drained: it takes no more jobs until `jobrunner node undrain`"
 SUSPECTS = 4
 """Jobs that get a process of their own at the same time, of those that have not run for ACQUITTED_S yet."""
 ACQUITTED_S = 5.0
@@ -72,6 +74,8 @@ class Supervisor:
         self._leave_at: float | None = None
         self._restarts = Restarts()
         self._suspects: deque[tuple[str, str]] = deque()
+        self._database = database
+        self._drained = False
         self._looked = boottime()
         self._code = 0
         self._fatal: JobrunnerError | None = None
@@ -90,6 +94,8 @@ class Supervisor:
             self._claims,
             lease=config.conductor.lease,
             tell=self._tell,
+            node=self.node,
+            drain=self._drain,
         )
 
     # -- life
@@ -104,6 +110,7 @@ class Supervisor:
 
     def _run(self) -> int:
         self._connect()
+        self._learn_if_drained()
         with Wakeup(self._on_signal) as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ, None)
             self._selector.register(self._forks, selectors.EVENT_READ, self._forks)
@@ -132,6 +139,15 @@ class Supervisor:
             if self.once:
                 raise
             log.warning("%s Starting all the same; it is tried again until it is there.", error.message)
+
+    def _learn_if_drained(self) -> None:
+        """Before there are workers: none may claim a job that should have waited."""
+        try:
+            self._drained = wishes(self._database, [], node=self.node).drained
+        except StoreUnavailable as error:
+            log.warning("%s Whether the node is drained will be known when it is back.", error.message)
+        if self._drained:
+            log.warning("%s", DRAINED % self.node)
 
     def _loop(self, wakeup: Wakeup) -> None:
         while self._workers or self._restarts or self._suspects:
@@ -190,6 +206,7 @@ class Supervisor:
             "config": self.config.model_dump(mode="json"),
             "once": self.once,
             "log_level": logging.getLevelName(logging.getLogger().getEffectiveLevel()),
+            "drained": self._drained,
         }
         if not self._forks.is_running:
             self._forks.start()
@@ -197,6 +214,8 @@ class Supervisor:
         worker = start_worker(self._forks, self.identity, slot, setup, node=self.node, suspect=suspect)
         with self._lock:
             self._workers[worker.owner] = worker
+            if self._drained != setup["drained"]:  # the word came while it was started
+                worker.channel.send("drain", drained=self._drained)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
 
     def _start_due(self) -> None:
@@ -355,6 +374,18 @@ class Supervisor:
             worker = self._workers.get(owner)
         if worker is not None:
             worker.channel.send(kind, **content)
+
+    def _drain(self, drained: bool) -> None:
+        with self._lock:
+            if drained == self._drained:
+                return
+            self._drained = drained
+            for worker in self._workers.values():
+                worker.channel.send("drain", drained=drained)
+        if drained:
+            log.warning("%s", DRAINED % self.node)
+        else:
+            log.info("the node %s takes jobs again", self.node)
 
     def _tell_all(self, kind: str) -> None:
         for worker in list(self._workers.values()):

@@ -60,6 +60,7 @@ class Worker:
     :param load_registry: finds the plugins; with True, all of them anew
     :param owner: the identity under which it claims: the conductor's and its own
     :param alone: for a worker that runs one suspect and nothing else: the job's id, and who holds it so far
+    :param drained: whether it claims nothing until it is told that it may
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Worker:
         owner: str,
         once: bool = False,
         alone: tuple[str, str] | None = None,
+        drained: bool = False,
     ) -> None:
         self.config = config
         self.channel = channel
@@ -85,6 +87,8 @@ class Worker:
         self.held = HeldJobs(self.lease)
         self.ended = EndedJobs(owner, channel)
         self._stopping = threading.Event()
+        self._drained = drained
+        self._woken = threading.Event()
         self._backlog = False
         self._news = False
         self._outage = Outage(log, "claiming jobs")
@@ -161,6 +165,8 @@ class Worker:
         """Tell the board what ended, then claim, or wait; False if there is nothing left to do."""
         self.ended.tell(board)
         self._aftermath.go()
+        if self._drained:
+            return self._rest()
         if not self._wait_for_room() or self._claim(board, scout):
             return True
         if self._news:
@@ -169,6 +175,14 @@ class Worker:
         if self.once and scout.nothing_left() and self._is_idle() and not board.peek(list(classes), limit=1):
             return False
         self._news = board.wait(classes | scout.classes, timeout=DRAIN_WAIT_S if self.once else WAIT_S)
+        return True
+
+    def _rest(self) -> bool:
+        """Claim nothing, since the node is drained: wait for a job's end, or another word; False if none can come."""
+        if self.once and self._is_idle():
+            return False
+        self._woken.wait(WAIT_S)
+        self._woken.clear()
         return True
 
     def _wait_for_room(self) -> bool:
@@ -329,6 +343,8 @@ class Worker:
             "kept": lambda message: self.held.kept(message["ids"], message["until"]),
             "lost": lambda message: self.held.stop(message["ids"], "lost"),
             "cancel": self._on_cancel,
+            "hold": lambda message: self.held.stop([message["id"]], "hold"),
+            "drain": lambda message: self._drain_node(message["drained"]),
             "stop": lambda message: self._stop(),
             "reload": lambda message: self._reload(),
         }
@@ -346,12 +362,17 @@ class Worker:
             held.stop.cancel_mode = CancelMode(message["mode"])
             held.stop.set("cancel")
 
+    def _drain_node(self, drained: bool) -> None:
+        self._drained = drained
+        self._wake()
+
     def _stop(self) -> None:
         self._stopping.set()
         self.held.stop(self.held.ids(), "suspend")
         self._wake()
 
     def _wake(self) -> None:
+        self._woken.set()
         if self._board is not None:
             self._board.wake()
 

@@ -64,6 +64,7 @@ def job_from_row(row: Any) -> Job:
             unique_key=row["unique_over"],
             jobset_id=row["jobset_id"],
             parked=Parked(row["parked"]) if row["parked"] else None,
+            parked_before=Parked(row["parked_before"]) if row["parked_before"] else None,
             awaits=row["awaits"],
             held=bool(row["held"]),
             adopted=bool(row["adopted"]),

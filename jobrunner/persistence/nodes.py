@@ -27,6 +27,8 @@ class Node:
     started_ms: int
     seen_ms: int
     stopped_ms: int | None
+    drained: bool = False
+    """A person wants it to take no more jobs."""
     report: Mapping[str, Any]
 
 
@@ -78,7 +80,16 @@ def list_nodes(database: Database) -> list[Node]:
     with database.read() as connection:
         rows = connection.execute(sa.select(nodes).order_by(nodes.c.name)).mappings().all()
     keys = ("name", "identity", "started_ms", "seen_ms", "stopped_ms")
-    return [Node(**{key: row[key] for key in keys}, report=_report(row["report"])) for row in rows]
+    return [
+        Node(**{key: row[key] for key in keys}, drained=bool(row["drained"]), report=_report(row["report"]))
+        for row in rows
+    ]
+
+
+def set_drained(database: Database, name: str, drained: bool) -> bool:
+    """Want a node to take no more jobs, or to take them again, also after its restarts; False if there is none."""
+    statement = nodes.update().where(nodes.c.name == name).values(drained=int(drained))
+    return bool(database.retrying(lambda connection: connection.execute(statement)).rowcount)
 
 
 def _report(text: Any) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ from jobrunner.model import CancelMode, Job, JobError, JobState, flow_id
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import INJECTOR
 from jobrunner.persistence.job_rows import event_row, job_from_row, state_of_row
+from jobrunner.persistence.parking import park_held
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import (
@@ -43,8 +44,8 @@ __all__ = [
     "Begun",
     "Settlement",
     "begin",
-    "cancel_requests",
     "hand_back",
+    "lock_job",
     "lock_rows",
     "request_cancel",
     "retry",
@@ -150,14 +151,17 @@ def _begin(pipeline: Pipeline, job_ids: Sequence[str], *, owner: str, node: str,
     rows = [{**_NOT_READ, **row} for row in lock_rows(pipeline, job_ids, LOCKED_TO_BEGIN)]
     begun = Begun()
     begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
-    deadly = [job for job in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if job is not None]
+    others = [job for job in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if job is not None]
     _raise_epochs(pipeline, begun.started, owner=owner, node=node, now_ms=now_ms)
-    _set_aside(pipeline, deadly, now_ms)
+    _set_aside(pipeline, [job for job in others if job.deaths >= MAX_DEATHS], now_ms)
+    for job in others:
+        if job.deaths < MAX_DEATHS:
+            park_held(pipeline, job, now_ms, epoch=job.epoch)
     return begun
 
 
 def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Job | None:
-    """Put a row where it belongs in ``begun``; the job if it is to be set aside instead."""
+    """Put a row where it belongs in ``begun``; the job if it is to be set aside, or parked, instead."""
     try:
         job = job_from_row(row)
     except CorruptRow:
@@ -177,6 +181,9 @@ def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Jo
     )  # fmt: skip
     if taken.deaths >= MAX_DEATHS:
         begun.finished.append(job.id)
+        return taken
+    if job.held and job.cancel is None:
+        begun.parked.append(job.id)
         return taken
     begun.started.append(taken)
     if job.started_ms is None:
@@ -264,14 +271,14 @@ def request_cancel(database: Database, job_id: str, mode: CancelMode) -> tuple[J
     """Cancel a job that waits, now, or ask the owner of a running one to; its state after that, and if that changed it.
 
     A job whose flow is half done and that waits for its next owner is cancelled at once with KEEP; with REVERT its
-    next owner undoes it. Cancelling a cancelled job again is fine; raises WrongState if it ended otherwise, JobNotFound
-    or CorruptRow.
+    next owner undoes it, and it may be claimed at once for that, whatever it waits for. A wish to suspend it ends.
+    Cancelling a cancelled job again is fine; raises WrongState if it ended otherwise, JobNotFound or CorruptRow.
     """
     return database.pipelined(lambda pipeline: _request_cancel(pipeline, job_id, mode))
 
 
 def _request_cancel(pipeline: Pipeline, job_id: str, mode: CancelMode) -> tuple[JobState, bool]:
-    row = _locked(pipeline, job_id)
+    row = lock_job(pipeline, job_id)
     state = state_of_row(row)
     if state is JobState.CANCELLED:
         return state, False
@@ -282,17 +289,28 @@ def _request_cancel(pipeline: Pipeline, job_id: str, mode: CancelMode) -> tuple[
         _cancel_now(pipeline, row)
         return JobState.CANCELLED, True
     now_ms = _now_ms()
-    set_columns(pipeline, [job_id], {"cancel": mode.value, "updated_ms": now_ms})
+    changed = {"cancel": mode.value, "held": None, "updated_ms": now_ms}
+    if state is not JobState.RUNNING:
+        changed |= _offered_now(row, now_ms)
+    set_columns(pipeline, [job_id], changed)
     asked = event_row(
         job_id,
         "cancel_requested",
         at_ms=now_ms,
-        epoch=row["epoch"],
+        epoch=changed.get("epoch", row["epoch"]),
         attempt=row["attempt"],
         data={"mode": mode.value},
     )
     pipeline.add(INSERT_EVENTS, [asked])
     return state, True
+
+
+def _offered_now(row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+    """What makes a job that waits for anything but an owner wait for an owner only."""
+    if row["parked"] is None and row["available_ms"] <= now_ms:
+        return {}
+    unparked = {"parked": None, "parked_before": None, "awaits": None, "note": None}
+    return {**unparked, "epoch": row["epoch"] + 1, "available_ms": min(row["available_ms"], now_ms)}
 
 
 def _cancel_now(pipeline: Pipeline, row: Mapping[str, Any]) -> None:
@@ -324,17 +342,6 @@ def _anything_done(pipeline: Pipeline, row: Mapping[str, Any]) -> bool:
     return bool(pipeline.ask(_STARTED_ATOM, {"flow_id": flow_id(row["id"], row["attempt"])}))
 
 
-def cancel_requests(database: Database, owners: Sequence[str]) -> dict[str, CancelMode]:
-    """The jobs of these owners that somebody asked to cancel; one query by index."""
-    query = sa.select(jobs.c.id, jobs.c.cancel).where(
-        jobs.c.owner.in_(list(owners)),
-        jobs.c.state == JobState.RUNNING.value,
-        jobs.c.cancel.in_([mode.value for mode in CancelMode]),
-    )
-    with database.read() as connection:
-        return {row.id: CancelMode(row.cancel) for row in connection.execute(query)}
-
-
 def retry(database: Database, job_id: str) -> Job:
     """Make a job that ended badly wait again, as a new attempt with a flow of its own.
 
@@ -342,7 +349,7 @@ def retry(database: Database, job_id: str) -> Job:
     """
 
     def work(pipeline: Pipeline) -> Job:
-        row = _locked(pipeline, job_id)
+        row = lock_job(pipeline, job_id)
         _require_ended_badly(job_id, state_of_row(row))
         now_ms = _now_ms()
         changed = {
@@ -372,7 +379,8 @@ def _require_ended_badly(job_id: str, state: JobState) -> None:
         )
 
 
-def _locked(pipeline: Pipeline, job_id: str) -> dict[str, Any]:
+def lock_job(pipeline: Pipeline, job_id: str) -> dict[str, Any]:
+    """A job's row, locked for this transaction; raises JobNotFound. One round trip."""
     rows = lock_rows(pipeline, [job_id], LOCKED_JOBS)
     if not rows:
         raise JobNotFound(f"There is no job {job_id}.", hint="`jobrunner list` shows the jobs there are.")

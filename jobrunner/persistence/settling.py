@@ -25,6 +25,7 @@ from jobrunner.persistence.tables import events, jobs
 PART_LIMIT_BYTES = 4096
 """In a job's result that is too large, parts above this are left to the atoms' results."""
 NOTE_LIMIT_BYTES = 8192
+HELD_NOTE = "Suspended by a person: `jobrunner resume` lets it go on."
 
 _TERMINAL = frozenset(state.value for state in TERMINAL_STATES)
 
@@ -33,7 +34,8 @@ _TERMINAL = frozenset(state.value for state in TERMINAL_STATES)
 class Settlement:
     """The state in which an owner leaves its job: terminal, or SUSPENDED, WAITING or SCHEDULED for the next owner.
 
-    One that is ``parked`` has no next owner until somebody takes it from there.
+    One that is ``parked`` has no next owner until somebody takes it from there. It is parked as HELD only if somebody
+    still wants that when it is written.
     """
 
     state: JobState
@@ -46,8 +48,11 @@ class Settlement:
 
     @property
     def is_off_board(self) -> bool:
-        """Whether nobody can claim the job as it is left."""
-        return self.state.is_terminal or self.parked is not None
+        """Whether the job does not go back to the board.
+
+        A held one does, since it may have been resumed meanwhile: who claims it next finds whether it is parked.
+        """
+        return self.state.is_terminal or self.parked not in (None, Parked.HELD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,8 +81,23 @@ def settle_rows(pipeline: Pipeline, settled: Sequence[Settled], now_ms: int) -> 
         alike[tuple(_row(each.settlement, now_ms).items())].append(each.job_id)
     for row, job_ids in alike.items():
         set_columns(pipeline, job_ids, dict(row))
+    held = [each.job_id for each in settled if each.settlement.parked is Parked.HELD]
+    if held:
+        pipeline.add(_NOT_HELD_ANY_MORE, [{"job_ids": sorted(held)}])
     pipeline.add(INSERT_EVENTS, [_event(each, now_ms) for each in settled])
 
+
+_NOT_HELD_ANY_MORE = Statement(
+    jobs.update()
+    .where(
+        jobs.c.id.in_(sa.bindparam("job_ids", expanding=True)),
+        jobs.c.parked == Parked.HELD.value,
+        sa.func.coalesce(jobs.c.held, 0) == 0,
+    )
+    .values(parked=None, note=None),
+    many="job_ids",
+)
+"""A person may resume a job while its owner stops it: then it waits for its next owner like any other."""
 
 INSERT_EVENTS = Statement(events.insert(), columns=EVENT_COLUMNS)
 

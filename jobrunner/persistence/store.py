@@ -42,6 +42,7 @@ from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import INSERT_EVENTS
 from jobrunner.persistence.tables import events, jobs, settings
+from jobrunner.persistence.tagging import insert_tags
 
 __all__ = ["JobFilter", "Store", "board_entry"]
 
@@ -181,6 +182,17 @@ class Store:
                         found[row.id] = JobState(row.state)
         return found
 
+    def on_board(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of the jobs that should stand on the board: open, and not parked."""
+        found: set[str] = set()
+        open_ = [state.value for state in OPEN_STATES]
+        with self.database.read() as connection:
+            for start in range(0, len(job_ids), LOOKUP_BATCH):
+                wanted = jobs.c.id.in_(job_ids[start : start + LOOKUP_BATCH])
+                query = sa.select(jobs.c.id).where(wanted, jobs.c.state.in_(open_), jobs.c.parked.is_(None))
+                found.update(connection.execute(query).scalars())
+        return found
+
     def find(self, prefix: str) -> Job:
         """The one job whose id starts with ``prefix``; raises JobNotFound or AmbiguousJobId."""
         wanted = prefix.strip().lower()
@@ -267,6 +279,7 @@ def _insert(pipeline: Pipeline, rows: Sequence[dict[str, Any]]) -> None:
         batch = rows[start : start + INSERT_BATCH]
         pipeline.add(INSERT_JOBS, batch)
         pipeline.add(INSERT_EVENTS, [posted_event(row) for row in batch])
+        insert_tags(pipeline, batch)
 
 
 def _connection_was_lost(error: StoreUnavailable) -> bool:

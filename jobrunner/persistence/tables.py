@@ -80,6 +80,7 @@ jobs = sa.Table(
     sa.Column("unique_over", Ascii),  # the same, kept
     sa.Column("jobset_id", Id),
     sa.Column("parked", Ascii),  # why an open job is not on the board
+    sa.Column("parked_before", Ascii),  # the same, from before a person suspended it
     sa.Column("awaits", Exact),  # the signal that it waits for
     sa.Column("held", sa.SmallInteger),  # 1: suspended by a person, or to be
     sa.Column("adopted", sa.SmallInteger),  # 1: its flow may go on with other code
@@ -90,6 +91,7 @@ jobs = sa.Table(
     sa.Index("jobs_owner", "owner", "state"),
     sa.Index("jobs_created", "created_ms"),
     sa.Index("jobs_jobset", "jobset_id", "seq"),
+    sa.Index("jobs_author_seq", "author", "seq"),
     sa.Index("jobs_unique_key", "unique_key", unique=True),
     **_MYSQL,
 )
@@ -130,6 +132,7 @@ tags = sa.Table(
     sa.Column("value", Exact, primary_key=True),
     sa.Column("job_seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Index("job_tags_job", "job_seq"),
+    sa.Index("job_tags_name", "name", "job_seq"),
     **_MYSQL,
 )
 

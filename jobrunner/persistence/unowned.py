@@ -25,7 +25,12 @@ def note_waiting(database: Database, job_ids: Sequence[str], note: str) -> None:
     """Say why these jobs wait, where nobody runs them and nothing was said yet. The next claim takes the note away."""
     statement = (
         jobs.update()
-        .where(jobs.c.id.in_(list(job_ids)), jobs.c.state.in_(_UNOWNED), jobs.c.note.is_(None))
+        .where(
+            jobs.c.id.in_(list(job_ids)),
+            jobs.c.state.in_(_UNOWNED),
+            jobs.c.note.is_(None),
+            jobs.c.parked.is_(None),
+        )
         .values(note=note)
     )
     database.retrying(lambda connection: connection.execute(statement))
@@ -35,7 +40,9 @@ def unexplained(
     database: Database, *, type_: str | None = None, node: str | None = None, limit: int = NOTES_AT_ONCE
 ) -> list[str]:
     """Jobs of a type, or pinned to a node, that nobody runs and that do not say why they wait; oldest first."""
-    query = sa.select(jobs.c.id).where(jobs.c.state.in_(_UNOWNED), jobs.c.note.is_(None))
+    query = sa.select(jobs.c.id).where(
+        jobs.c.state.in_(_UNOWNED), jobs.c.note.is_(None), jobs.c.parked.is_(None)
+    )
     if type_ is not None:
         query = query.where(jobs.c.type == type_)
     if node is not None:

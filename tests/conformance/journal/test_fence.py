@@ -16,6 +16,7 @@ from jobrunner.persistence import ownership
 from jobrunner.persistence.ownership import MAX_DEATHS, Settlement, begin
 from jobrunner.persistence.pipelines.transaction import transaction
 from jobrunner.persistence.tables import atomdetails, jobs
+from jobrunner.persistence.wishes import wishes
 from tests.support.journals import NODE, OTHER, Recorded, Stage, lock_waits, staged, until
 
 
@@ -203,7 +204,7 @@ def test_cancel_and_claim_at_once_leave_one_story(stage: Stage, ready_url: str) 
             job = stage.store.get(job_id)
             if begun.started:
                 assert (job.state, job.cancel) == (JobState.RUNNING, CancelMode.REVERT)
-                assert ownership.cancel_requests(stage.database, [OTHER]) == {job_id: CancelMode.REVERT}
+                assert wishes(stage.database, [OTHER]).cancel == {job_id: CancelMode.REVERT}
                 ownership.hand_back(stage.database, begun.started[0], Settlement(state=JobState.CANCELLED))
             else:
                 assert begun.finished == [job_id]

@@ -30,6 +30,7 @@ from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.ownership import Begun, Settlement
 from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
+from jobrunner.persistence.wishes import wishes
 from jobrunner.plugins.registry import JobType, Registry
 from tests.conformance.model.clock import START_MS, Clock
 from tests.conformance.model.expected import ATOMS, LEADERSHIP_S
@@ -160,7 +161,7 @@ class World:
         }
 
     def cancel_requests(self, owners: Sequence[str]) -> Mapping[str, CancelMode]:
-        return ownership.cancel_requests(self.database, owners)
+        return wishes(self.database, owners).cancel
 
     def _seeing(self, seen: bool) -> JobContext:
         """The context of a person who reaches the board, or does not."""

@@ -61,9 +61,9 @@ class Keeper:
         self._keeper.keep()
         return {(owner, kind): sorted(content["ids"]) for owner, kind, content in self.told}
 
-    def look_for_cancels(self) -> list[tuple[str, str, dict[str, Any]]]:
+    def look(self) -> list[tuple[str, str, dict[str, Any]]]:
         self.told.clear()
-        self._keeper.look_for_cancels()
+        self._keeper.look()
         return self.told
 
 
@@ -158,9 +158,7 @@ def test_wishes_to_cancel_reach_the_owner_with_their_mode(runs: Runs, board: Boa
     claim(runs, board, keeper, OWNER, ids)
     for job_id, mode in zip(ids, CancelMode, strict=False):
         ownership.request_cancel(runs.database, job_id, mode)
-    told = {
-        content["id"]: content["mode"] for _, kind, content in keeper.look_for_cancels() if kind == "cancel"
-    }
+    told = {content["id"]: content["mode"] for _, kind, content in keeper.look() if kind == "cancel"}
     assert told == {ids[0]: "revert", ids[1]: "keep"}
 
 

@@ -13,7 +13,6 @@ from jobrunner.persistence.ownership import (
     MAX_DEATHS,
     Settlement,
     begin,
-    cancel_requests,
     hand_back,
     request_cancel,
     retry,
@@ -21,6 +20,7 @@ from jobrunner.persistence.ownership import (
 from jobrunner.persistence.settling import Settled, settle_rows
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.tables import jobs
+from jobrunner.persistence.wishes import wishes
 from tests.support.journals import NODE, OTHER, OWNER, Stage, now_ms, watched
 
 
@@ -166,8 +166,8 @@ def test_cancelling_in_every_state(stage: Stage, state: JobState, mode: CancelMo
     after = request_cancel(stage.database, job_id, mode)
     if state is JobState.RUNNING:
         assert after == (JobState.RUNNING, True)
-        assert cancel_requests(stage.database, [OTHER, OWNER]) == {job_id: mode}
-        assert cancel_requests(stage.database, [OTHER]) == {}
+        assert wishes(stage.database, [OTHER, OWNER]).cancel == {job_id: mode}
+        assert wishes(stage.database, [OTHER]).cancel == {}
     else:
         assert after == (JobState.CANCELLED, state is not JobState.CANCELLED)
         assert begin(stage.database, [job_id], owner=OTHER, node=NODE).finished == [job_id]

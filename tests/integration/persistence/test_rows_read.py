@@ -10,10 +10,11 @@ import sqlalchemy as sa
 
 from jobrunner.model import JobState, Posting
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.ownership import LOCKED_EPOCHS, begin, cancel_requests, lock_rows
+from jobrunner.persistence.ownership import LOCKED_EPOCHS, begin, lock_rows
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import jobs
+from jobrunner.persistence.wishes import wishes
 from tests.support.journals import NODE, OWNER, watched
 from tests.support.servers import MariaDbServer
 
@@ -105,7 +106,7 @@ def test_finding_getting_and_counting(store: Store) -> None:
 def test_claims_and_requests_to_cancel(store: Store) -> None:
     found: dict[str, Any] = {}
     assert (
-        rows_read(store, lambda: found.update(cancel_requests(store.database, [OWNER, "other"])))
+        rows_read(store, lambda: found.update(wishes(store.database, [OWNER, "other"], node=NODE).cancel))
         <= RUNNING + 10
     )
     assert len(found) == 3

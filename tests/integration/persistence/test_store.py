@@ -18,10 +18,11 @@ from jobrunner.errors import (
 )
 from jobrunner.model import CancelMode, JobState, Posting, Priority
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.ownership import begin, cancel_requests, request_cancel, retry
+from jobrunner.persistence.ownership import begin, request_cancel, retry
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import events, jobs, settings
+from jobrunner.persistence.wishes import wishes
 from tests.support.journals import NODE, OWNER, watched
 
 
@@ -274,7 +275,7 @@ def harms_itself_only(store: Store, before: str, broken: str, after: str) -> Non
     begun = begin(store.database, [before, broken, after], owner=OWNER, node=NODE)
     assert ({job.id for job in begun.started}, begun.corrupt) == ({before, after}, [broken])
     request_cancel(store.database, after, CancelMode.KEEP)
-    assert cancel_requests(store.database, [OWNER]) == {after: CancelMode.KEEP}
+    assert wishes(store.database, [OWNER]).cancel == {after: CancelMode.KEEP}
 
 
 def test_a_broken_state_is_named_by_whoever_changes_the_job(store: Store) -> None:
@@ -293,7 +294,7 @@ def test_a_broken_request_to_cancel_hides_no_other(store: Store) -> None:
     begin(store.database, [first, second], owner=OWNER, node=NODE)
     request_cancel(store.database, first, CancelMode.REVERT)
     change(store, second, cancel="maybe")
-    assert cancel_requests(store.database, [OWNER]) == {first: CancelMode.REVERT}
+    assert wishes(store.database, [OWNER]).cancel == {first: CancelMode.REVERT}
 
 
 def test_a_broken_event_hides_no_other(store: Store) -> None:

@@ -5,6 +5,8 @@ Every new column may be empty, so that conductors of the release before go on be
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,11 +45,13 @@ COLUMNS = (
     "unique_over",
     "jobset_id",
     "parked",
+    "parked_before",
     "awaits",
     "held",
     "adopted",
     "usage",
 )
+PAGE = 500
 TABLES = ("job_attempts", "job_tags", "jobsets", "job_links", "signals", "semaphores", "permits")
 
 
@@ -58,11 +62,13 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("unique_over", Ascii))
     op.add_column("jobs", sa.Column("jobset_id", Id))
     op.add_column("jobs", sa.Column("parked", Ascii))
+    op.add_column("jobs", sa.Column("parked_before", Ascii))
     op.add_column("jobs", sa.Column("awaits", Exact))
     op.add_column("jobs", sa.Column("held", sa.SmallInteger()))
     op.add_column("jobs", sa.Column("adopted", sa.SmallInteger()))
     op.add_column("jobs", sa.Column("usage", Text))
     op.create_index("jobs_jobset", "jobs", ["jobset_id", "seq"])
+    op.create_index("jobs_author_seq", "jobs", ["author", "seq"])
     op.create_index("jobs_unique_key", "jobs", ["unique_key"], unique=True)
     op.add_column("nodes", sa.Column("drained", sa.SmallInteger()))
     op.create_table(
@@ -85,6 +91,7 @@ def upgrade() -> None:
         **MYSQL,
     )
     op.create_index("job_tags_job", "job_tags", ["job_seq"])
+    op.create_index("job_tags_name", "job_tags", ["name", "job_seq"])
     op.create_table(
         "jobsets",
         sa.Column("seq", Key, primary_key=True, autoincrement=True),
@@ -134,6 +141,43 @@ def upgrade() -> None:
         **MYSQL,
     )
     op.create_index("permits_line", "permits", ["semaphore", "granted", "score"])
+    fill_tags(op.get_bind())
+
+
+def fill_tags(connection: sa.Connection) -> None:
+    """Make the properties of jobs that were posted before searchable."""
+    jobs = sa.table("jobs", sa.column("seq"), sa.column("properties"))
+    tags = sa.table("job_tags", sa.column("name"), sa.column("value"), sa.column("job_seq"))
+    after: int | None = 0
+    while after is not None:
+        page = sa.select(jobs).where(jobs.c.seq > after).order_by(jobs.c.seq).limit(PAGE)
+        rows = connection.execute(page).all()
+        found = [
+            {"name": name, "value": value, "job_seq": row.seq}
+            for row in rows
+            if row.properties not in (None, "", "{}")
+            for name, value in tags_of(row.properties)
+        ]
+        if found:
+            connection.execute(tags.insert(), found)
+        after = rows[-1].seq if rows else None
+
+
+def tags_of(properties: str) -> Iterator[tuple[str, str]]:
+    """As jobrunner.persistence.tagging when this was written; a row that cannot be read has none."""
+    try:
+        content = json.loads(properties)
+    except (ValueError, RecursionError):
+        return
+    for name, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(value, (bool, int, float)):
+            value = json.dumps(value)
+        if all(isinstance(text, str) and is_short(text) for text in (name, value)):
+            yield name, value
+
+
+def is_short(text: str) -> bool:
+    return 0 < len(text) <= 255 and text.isprintable() and text == text.strip()
 
 
 def downgrade() -> None:
@@ -142,5 +186,6 @@ def downgrade() -> None:
     op.drop_column("nodes", "drained")
     op.drop_index("jobs_unique_key", "jobs")
     op.drop_index("jobs_jobset", "jobs")
+    op.drop_index("jobs_author_seq", "jobs")
     for column in COLUMNS:
         op.drop_column("jobs", column)

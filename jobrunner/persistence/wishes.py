@@ -1,0 +1,55 @@
+"""What people want of a conductor: of the jobs that it runs, and of its node. One query, since it is asked so often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from jobrunner.model import CancelMode, JobState
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.tables import jobs, nodes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wishes:
+    """What is wished of running jobs, by id, and of the node."""
+
+    cancel: dict[str, CancelMode] = field(default_factory=dict)
+    suspend: set[str] = field(default_factory=set)
+    """Without those that are to be cancelled."""
+    drained: bool = False
+    """The node takes no more jobs."""
+
+
+def wishes(database: Database, owners: Sequence[str], *, node: str | None = None) -> Wishes:
+    """What somebody wishes of the jobs of these owners, and of the node; one query by index."""
+    parts = [*([_of_jobs(owners)] if owners else []), *([_of_node(node)] if node is not None else [])]
+    if not parts:
+        return Wishes()
+    with database.read() as connection:
+        rows = connection.execute(sa.union_all(*parts) if len(parts) > 1 else parts[0]).all()
+    of_jobs = [row for row in rows if row.id is not None]
+    return Wishes(
+        cancel={row.id: CancelMode(row.cancel) for row in of_jobs if row.cancel in _MODES},
+        suspend={row.id for row in of_jobs if row.cancel not in _MODES},
+        drained=len(of_jobs) < len(rows),
+    )
+
+
+_MODES = frozenset(mode.value for mode in CancelMode)
+
+
+def _of_jobs(owners: Sequence[str]) -> sa.Select[tuple[str | None, str | None]]:
+    return sa.select(jobs.c.id, jobs.c.cancel).where(
+        jobs.c.owner.in_(list(owners)),
+        jobs.c.state == JobState.RUNNING.value,
+        sa.or_(jobs.c.cancel.in_(sorted(_MODES)), jobs.c.held == 1),
+    )
+
+
+def _of_node(name: str) -> sa.Select[tuple[str | None, str | None]]:
+    """A row without an id, if the node is drained."""
+    nothing = sa.null().label("id"), sa.null().label("cancel")
+    return sa.select(*nothing).where(nodes.c.name == name, nodes.c.drained == 1)
