@@ -89,6 +89,12 @@ class AmbiguousJobId(JobrunnerError):
     exit_code = EXIT_USAGE
 
 
+class NodeNotFound(JobrunnerError):
+    """There is no such node."""
+
+    exit_code = EXIT_NOT_FOUND
+
+
 class WrongState(JobrunnerError):
     """The job's state does not allow that."""
 

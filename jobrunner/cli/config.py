@@ -126,10 +126,20 @@ def _printable(name: str, value: Any) -> Any:
     if isinstance(value, str) and "://" in value:
         return hide_secrets(value)
     if isinstance(value, tuple):
-        return [str(item) if isinstance(item, Path) else item for item in value]
+        return [_printable_item(item) for item in value]
     return value
 
 
+def _printable_item(item: Any) -> Any:
+    if isinstance(item, Path):
+        return str(item)
+    return item.model_dump(exclude_none=True) if hasattr(item, "model_dump") else item
+
+
 def _toml(value: Any) -> str:
-    # JSON's text, lists and numbers are TOML's; only DEL has to be escaped beyond what JSON asks for.
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(part)}' for key, part in value.items())} }}"
+    # JSON's text and numbers are TOML's; only DEL has to be escaped beyond what JSON asks for.
     return json.dumps(value).replace("\x7f", "\\u007f")

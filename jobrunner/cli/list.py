@@ -1,4 +1,4 @@
-"""``jobrunner list``: jobs by state, type, text and time, in pages."""
+"""``jobrunner list``: jobs by state, type, tags, author, text and time, in pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
-from jobrunner.cli.options import add_json, job_state, moment, positive
+from jobrunner.cli.options import add_json, job_state, moment, positive, tag
 from jobrunner.cli.output import Cell, Column
 from jobrunner.cli.records import job_record
 from jobrunner.cli.states import job_look
@@ -43,6 +43,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--text", metavar="TEXT", help="only jobs with TEXT in type, parameters, properties or error"
     )
+    parser.add_argument(
+        "--tag", type=tag, action="append", metavar="NAME[=VALUE]", default=[],
+        help="only jobs with this property (of any value, if none is given); if repeated, with all of them",
+    )  # fmt: skip
+    parser.add_argument("--author", metavar="NAME", help="only jobs that NAME posted")
     parser.add_argument(
         "--since", type=moment, metavar="TIME", help="only jobs posted since (a time, or 2h: so long ago)"
     )
@@ -87,6 +92,8 @@ def job_filter(args: argparse.Namespace) -> JobFilter:
         text=args.text,
         since_ms=args.since,
         until_ms=args.until,
+        tags=dict(args.tag),
+        author=args.author,
     )
 
 
@@ -145,4 +152,5 @@ def next_page(arguments: Sequence[str], mark: int) -> str:
 
 
 def _is_filtered(args: argparse.Namespace) -> bool:
-    return bool(args.state or args.type or args.text or args.since or args.until or args.before)
+    given = (args.state, args.type, args.text, args.tag, args.author, args.since, args.until, args.before)
+    return any(given)

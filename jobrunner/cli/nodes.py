@@ -54,21 +54,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def node_state(node: Node, now_ms: int) -> str:
-    """``alive``, ``stopped`` (it said so), or ``silent`` (it should have said something by now)."""
+    """``alive``, ``drained`` (and alive), ``stopped`` (it said so), or ``silent`` (it should have said something)."""
     if node.stopped_ms is not None:
         return "stopped"
-    return "silent" if now_ms - node.seen_ms > SILENT_AFTER_MS else "alive"
+    if now_ms - node.seen_ms > SILENT_AFTER_MS:
+        return "silent"
+    return "drained" if node.drained else "alive"
 
 
 def node_row(node: Node, now_ms: int) -> list[Cell | str]:
     """A node's line."""
     state = node_state(node, now_ms)
-    style = {"alive": "green", "silent": "bold red", "stopped": "bright_black"}[state]
+    style = {"alive": "green", "drained": "yellow", "silent": "bold red", "stopped": "bright_black"}[state]
+    said = f"{state}, drained" if node.drained and state != "drained" else state
     up = text.between(node.started_ms, node.stopped_ms, now_ms) if state != "silent" else None
     report = node.report
     return [
         node.name,
-        Cell(state, style),
+        Cell(said, style),
         text.ago(node.seen_ms, now_ms),
         text.duration(up),
         _number(report.get("processes")),

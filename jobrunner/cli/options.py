@@ -110,6 +110,14 @@ def assignment(text: str) -> tuple[str, str]:
     return name.strip(), value
 
 
+def tag(text: str) -> tuple[str, str | None]:
+    """``name=value``, or ``name`` alone, for any value."""
+    name, separator, value = text.partition("=")
+    if not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither name=value nor a name")
+    return name.strip(), value if separator else None
+
+
 def job_state(text: str) -> str:
     """A job's state in any case, or ``open`` or ``finished``; as it was meant."""
     from jobrunner.model import JobState

@@ -40,6 +40,8 @@ def job_record(job: Job) -> dict[str, Any]:
         "author": job.author,
         "idempotency_key": job.idempotency_key,
         "note": job.note,
+        "held": job.held,
+        "parked": None if job.parked is None else job.parked.value,
         "result": job.result,
         "error": None if job.error is None else job.error.to_json(),
     }
@@ -58,6 +60,7 @@ def node_record(node: Node) -> dict[str, Any]:
         "started_ms": node.started_ms,
         "seen_ms": node.seen_ms,
         "stopped_ms": node.stopped_ms,
+        "drained": node.drained,
         "report": dict(node.report),
     }
 

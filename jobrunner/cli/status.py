@@ -13,7 +13,7 @@ from jobrunner.cli.output import Cell, Column
 from jobrunner.cli.records import atom_record, job_record
 from jobrunner.cli.states import atom_look, job_look
 from jobrunner.errors import EXIT_OK
-from jobrunner.model import AtomRecord, Job
+from jobrunner.model import AtomRecord, Job, JobState
 
 LABEL_WIDTH = 12
 VALUE_LIMIT = 2000
@@ -162,6 +162,8 @@ def _standing(job: Job) -> str:
         parts.append(f"its owner died {'once' if job.deaths == 1 else f'{job.deaths} times'}")
     if job.cancel is not None and not job.state.is_terminal:
         parts.append("cancel requested")
+    if job.held and job.state is JobState.RUNNING:
+        parts.append("to be suspended")
     return f" ({', '.join(parts)})" if parts else ""
 
 

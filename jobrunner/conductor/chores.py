@@ -17,7 +17,9 @@ from jobrunner import __version__
 from jobrunner.boards.board import Board
 from jobrunner.conductor.node import node_report
 from jobrunner.conductor.outage import Outage
+from jobrunner.conductor.pruner import PRUNER_LEASE, Pruner
 from jobrunner.conductor.reconciler import LEASE_NAME, Reconciler
+from jobrunner.config import RetentionSection
 from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable, WrongBoard
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import give_lease, node_stopped, report_node
@@ -68,6 +70,7 @@ class Chores:
         identity: str,
         lease: float,
         open_board: Callable[[], Board],
+        retention: RetentionSection,
         figures: Callable[[], Figures],
         fatal: Callable[[JobrunnerError], None],
     ) -> None:
@@ -75,6 +78,7 @@ class Chores:
         self._node = node
         self._identity = identity
         self._open_board = open_board
+        self._retention = retention
         self._figures = figures
         self._fatal = fatal
         self._started_ms = time.time_ns() // 1_000_000
@@ -108,10 +112,19 @@ class Chores:
                 "reconcile",
                 lambda: self._regularly(self._every_s, "comparing board and store", self._reconcile),
             ),
+            *self._pruning(),
         ):
             thread = threading.Thread(target=work, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
+
+    def _pruning(self) -> list[tuple[str, Callable[[], None]]]:
+        """The thread that removes finished jobs, if any are ever to be removed."""
+        if not self._retention.is_limited:
+            return []
+        every = self._retention.every
+        pruner = Pruner(self._database, self._retention, holder=self._identity, ending=self._ending)
+        return [("prune", lambda: self._regularly(every, "removing finished jobs", pruner.run_if_leader))]
 
     def stop(self) -> None:
         """Hand back what is left, say goodbye and end; within a few seconds, whatever the servers do."""
@@ -215,7 +228,8 @@ class Chores:
 
     def _say_goodbye(self) -> None:
         try:
-            give_lease(self._database, LEASE_NAME, self._identity)
+            for name in (LEASE_NAME, *([PRUNER_LEASE] if self._retention.is_limited else [])):
+                give_lease(self._database, name, self._identity)
             node_stopped(self._database, self._node, self._identity)
         except StoreUnavailable as error:
             log.warning("%s", error.message)

@@ -85,6 +85,7 @@ class Supervisor:
             identity=self.identity,
             lease=config.conductor.lease,
             open_board=open_board,
+            retention=config.retention,
             figures=self._figures,
             fatal=self._fail,
         )

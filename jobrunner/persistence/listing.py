@@ -2,21 +2,25 @@
 
 No database reads an index in order for ``state IN (...) ORDER BY seq``: it sorts all that match. So a page is put
 together from one short page for each wanted state and type, each of which an index yields in order: reading a page
-costs about as many rows as it shows, times the states asked for, however many jobs there are. A search for text reads
-until it has found enough.
+costs about as many rows as it shows, times the states asked for, however many jobs there are. Jobs with a tag, and
+those of an author, are in order in an index, too; whatever else is asked of them is looked at one by one. A search for
+text reads until it has found enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from jobrunner.model import OPEN_STATES, JobState
-from jobrunner.persistence.tables import jobs
+from jobrunner.persistence.tables import jobs, tags
 
+COUNTED = 1000
+"""Of two tags that more jobs than this have, either may be looked for first."""
 BRANCHES_MAX = 40
 """With more combinations of states and types than this, the database may find its own way."""
 
@@ -25,7 +29,8 @@ BRANCHES_MAX = 40
 class JobFilter:
     """Which jobs to list. Every part that is given must hold; times are milliseconds, by when a job was posted.
 
-    ``text`` is looked for in types, parameters, properties, errors and nodes, whatever its case.
+    ``text`` is looked for in types, parameters, properties, errors and nodes, whatever its case. ``tags`` are names
+    with values, or with None for any value.
     """
 
     states: Collection[JobState] = ()
@@ -33,6 +38,8 @@ class JobFilter:
     text: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    tags: Mapping[str, str | None] = field(default_factory=dict)
+    author: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +55,28 @@ class _Branch:
         return query.with_hint(jobs, f"FORCE INDEX ({self.index})", "mysql") if self.index else query
 
 
+def rarest_first(connection: Connection, wanted: JobFilter) -> JobFilter:
+    """The filter with its tags in the order in which they are best looked for; a query if there are several."""
+    if len(wanted.tags) < 2:
+        return wanted
+    counts = [
+        sa.select(sa.func.count())
+        .select_from(_tagged(name, value).limit(COUNTED).subquery())
+        .scalar_subquery()
+        for name, value in wanted.tags.items()
+    ]
+    found = connection.execute(sa.select(*counts)).one()
+    order = sorted(zip(found, wanted.tags.items(), strict=True))
+    return replace(wanted, tags=dict(tag for _, tag in order))
+
+
 def newest_first(wanted: JobFilter, *, limit: int, before: int | None) -> sa.Select[Any]:
     """The rows of a page below the mark ``before``."""
     conditions = _other_conditions(wanted)
+    if wanted.tags:
+        return _tagged_page(wanted, conditions, limit=limit, before=before)
+    if wanted.author is not None:
+        conditions.append(jobs.c.author == wanted.author)
     if before is not None:
         conditions.append(jobs.c.seq < before)
     return _page(_branches(wanted), conditions, jobs.c.seq.desc(), limit)
@@ -62,7 +88,51 @@ def open_oldest_first(*, after: int, limit: int) -> sa.Select[Any]:
     return _page(_branches(JobFilter(states=OPEN_STATES)), on_board, jobs.c.seq.asc(), limit)
 
 
+def _tagged_page(
+    wanted: JobFilter, conditions: list[sa.ColumnElement[bool]], *, limit: int, before: int | None
+) -> sa.Select[Any]:
+    """A page by the first tag's index; jobs and their other tags are looked up one by one."""
+    (first, *others) = wanted.tags.items()
+    found = _tagged(*first)
+    if before is not None:
+        found = found.where(tags.c.job_seq < before)
+    for number, (name, value) in enumerate(others):
+        other = tags.alias(f"other_{number}")
+        same = (other.c.job_seq == tags.c.job_seq, other.c.name == name)
+        found = found.where(
+            sa.exists().where(*same, *([other.c.value == value] if value is not None else []))
+        )
+    if wanted.author is not None:
+        conditions = [*conditions, jobs.c.author == wanted.author]
+    conditions = [*conditions, *_in_states_and_types(wanted)]
+    if conditions:
+        # MySQL would rather begin with the jobs, in the hope to meet enough that are tagged.
+        found = found.join(jobs, jobs.c.seq == tags.c.job_seq).where(*conditions)
+        found = found.prefix_with("STRAIGHT_JOIN", dialect="mysql")
+    page = found.order_by(tags.c.job_seq.desc()).limit(limit).subquery("found")
+    return sa.select(jobs).join(page, jobs.c.seq == page.c.job_seq).order_by(jobs.c.seq.desc())
+
+
+def _tagged(name: str, value: str | None) -> sa.Select[Any]:
+    """The places of jobs with a tag, in an index that has them in order."""
+    query = sa.select(tags.c.job_seq).where(tags.c.name == name)
+    if value is None:
+        return query.with_hint(tags, "FORCE INDEX (job_tags_name)", "mysql")
+    return query.where(tags.c.value == value).with_hint(tags, "FORCE INDEX (PRIMARY)", "mysql")
+
+
+def _in_states_and_types(wanted: JobFilter) -> list[sa.ColumnElement[bool]]:
+    states = sorted(JobState(state).value for state in set(wanted.states))
+    return [
+        *([jobs.c.state.in_(states)] if states else []),
+        *([jobs.c.type.in_(sorted(set(wanted.types)))] if wanted.types else []),
+    ]
+
+
 def _branches(wanted: JobFilter) -> list[_Branch]:
+    if wanted.author is not None and not (wanted.states and OPEN_STATES.issuperset(wanted.states)):
+        # Open jobs are few; of those that have ended an author has fewer than there are in all.
+        return [_Branch(conditions=tuple(_in_states_and_types(wanted)), index="jobs_author_seq")]
     states = sorted(JobState(state).value for state in set(wanted.states))
     types = sorted(set(wanted.types))
     if max(1, len(states)) * max(1, len(types)) > BRANCHES_MAX:

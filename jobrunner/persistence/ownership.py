@@ -72,7 +72,7 @@ class Begun:
     """Their rows cannot be read: to be handed back with a delay."""
 
 
-def _locking(query: sa.Select[Any]) -> Statement:
+def locking(query: sa.Select[Any]) -> Statement:
     """``query`` for the jobs whose ids are given as ``job_ids``, with its rows locked in the order of their ids.
 
     MySQL locks rows as it reads them, in the order of the index that it reads: the index is named, since for a small
@@ -83,13 +83,13 @@ def _locking(query: sa.Select[Any]) -> Statement:
     return Statement(locked.with_hint(jobs, "FORCE INDEX (id)", "mysql"), many="job_ids")
 
 
-LOCKED_JOBS = _locking(sa.select(jobs))
+LOCKED_JOBS = locking(sa.select(jobs))
 _NOT_READ: dict[str, None] = dict.fromkeys(
-    ("result", "error", "finished_ms", "idempotency_key", "unique_key", "usage")
+    ("result", "error", "finished_ms", "idempotency_key", "unique_key", "usage", "parked_before")
 )
 """What tells nothing of a job that is about to run, or has ended: reading it would cost more than deciding."""
-LOCKED_TO_BEGIN = _locking(sa.select(*(column for column in jobs.c if column.name not in _NOT_READ)))
-LOCKED_EPOCHS = _locking(sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))
+LOCKED_TO_BEGIN = locking(sa.select(*(column for column in jobs.c if column.name not in _NOT_READ)))
+LOCKED_EPOCHS = locking(sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))
 
 _HELD = sa.and_(
     sa.func.concat(jobs.c.id, ":", jobs.c.epoch).in_(sa.bindparam("held", expanding=True)),
@@ -289,7 +289,7 @@ def _request_cancel(pipeline: Pipeline, job_id: str, mode: CancelMode) -> tuple[
         _cancel_now(pipeline, row)
         return JobState.CANCELLED, True
     now_ms = _now_ms()
-    changed = {"cancel": mode.value, "held": None, "updated_ms": now_ms}
+    changed: dict[str, Any] = {"cancel": mode.value, "held": None, "updated_ms": now_ms}
     if state is not JobState.RUNNING:
         changed |= _offered_now(row, now_ms)
     set_columns(pipeline, [job_id], changed)

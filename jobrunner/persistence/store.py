@@ -194,16 +194,21 @@ class Store:
         return found
 
     def find(self, prefix: str) -> Job:
-        """The one job whose id starts with ``prefix``; raises JobNotFound or AmbiguousJobId."""
+        """The one job whose id starts with ``prefix``; raises JobNotFound, AmbiguousJobId or CorruptRow."""
+        return job_from_row(self._find(prefix, sa.select(jobs)))
+
+    def find_id(self, prefix: str) -> str:
+        """Its id, even if its row cannot be read; raises JobNotFound or AmbiguousJobId."""
+        return str(self._find(prefix, sa.select(jobs.c.id))["id"])
+
+    def _find(self, prefix: str, what: sa.Select[Any]) -> Any:
         wanted = prefix.strip().lower()
         if not wanted or any(character not in "0123456789abcdef-" for character in wanted):
             raise JobNotFound(
                 f"{prefix!r} is not a job's id, nor the start of one.",
                 hint="Ids are made of 0-9, a-f and dashes.",
             )
-        query = (
-            sa.select(jobs).where(jobs.c.id >= wanted, jobs.c.id <= wanted + "~").order_by(jobs.c.id).limit(3)
-        )
+        query = what.where(jobs.c.id >= wanted, jobs.c.id <= wanted + "~").order_by(jobs.c.id).limit(3)
         with self.database.read() as connection:
             rows = connection.execute(query).mappings().all()
         if not rows:
@@ -216,7 +221,7 @@ class Store:
             raise AmbiguousJobId(
                 f"More than one job's id starts with {prefix}: {some} ...", hint="Give more of it."
             )
-        return job_from_row(rows[0])
+        return rows[0]
 
     def page(
         self, wanted: JobFilter, *, limit: int = 50, before: int | None = None
@@ -226,6 +231,7 @@ class Store:
         Rows that cannot be read do not spoil the page: they come as the third part.
         """
         with self.database.read() as connection:
+            wanted = listing.rarest_first(connection, wanted)
             query = listing.newest_first(wanted, limit=limit + 1, before=before)
             rows = connection.execute(query).mappings().all()
         page: list[Job] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -41,7 +42,7 @@ def wishes(database: Database, owners: Sequence[str], *, node: str | None = None
 _MODES = frozenset(mode.value for mode in CancelMode)
 
 
-def _of_jobs(owners: Sequence[str]) -> sa.Select[tuple[str | None, str | None]]:
+def _of_jobs(owners: Sequence[str]) -> sa.Select[Any]:
     return sa.select(jobs.c.id, jobs.c.cancel).where(
         jobs.c.owner.in_(list(owners)),
         jobs.c.state == JobState.RUNNING.value,
@@ -49,7 +50,8 @@ def _of_jobs(owners: Sequence[str]) -> sa.Select[tuple[str | None, str | None]]:
     )
 
 
-def _of_node(name: str) -> sa.Select[tuple[str | None, str | None]]:
+def _of_node(name: str) -> sa.Select[Any]:
     """A row without an id, if the node is drained."""
     nothing = sa.null().label("id"), sa.null().label("cancel")
-    return sa.select(*nothing).where(nodes.c.name == name, nodes.c.drained == 1)
+    found: sa.Select[Any] = sa.select(*nothing)
+    return found.where(nodes.c.name == name, nodes.c.drained == 1)

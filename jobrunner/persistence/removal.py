@@ -1,0 +1,131 @@
+"""Removing jobs for good: their rows, and all that belongs to them, in one transaction.
+
+Whoever writes anything of a job locks its row in ``jobs`` first; so does this, and so nothing is left behind. A job
+that runs is never removed, nor one that open jobs come after: they would wait for ever, or miss its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from jobrunner.model import OPEN_STATES, JobState
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.ownership import lock_rows, locking
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.tables import (
+    atomdetails,
+    attempts,
+    events,
+    flowdetails,
+    jobs,
+    jobsets,
+    links,
+    logbooks,
+    output,
+    permits,
+    signals,
+    tags,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removed:
+    """What became of jobs that were to be removed."""
+
+    ids: list[str] = field(default_factory=list)
+    """These are gone, and were there."""
+    kept: list[str] = field(default_factory=list)
+    """In another state than they may be removed in."""
+    needed: list[str] = field(default_factory=list)
+    """Open jobs come after them."""
+
+
+def remove(
+    database: Database, job_ids: Sequence[str], *, states: Collection[JobState] | None = None
+) -> Removed:
+    """Remove those of the jobs that are in one of these states, and that no open job needs; one transaction.
+
+    :param states: None for all but RUNNING, even one that cannot be read
+
+    What is not there is not among the outcome. Costs four round trips.
+    """
+    if not job_ids:
+        return Removed()
+    return database.pipelined(lambda pipeline: _remove(pipeline, job_ids, states))
+
+
+def _remove(pipeline: Pipeline, job_ids: Sequence[str], states: Collection[JobState] | None) -> Removed:
+    rows = lock_rows(pipeline, job_ids, _LOCKED)
+    removed = Removed()
+    fitting = [row for row in rows if _may_go(row["state"], states)]
+    removed.kept.extend(row["id"] for row in rows if row not in fitting)
+    if not fitting:
+        return removed
+    needed = {row["after_id"] for row in pipeline.ask(_NEEDED, {"job_ids": [row["id"] for row in fitting]})}
+    going = [row for row in fitting if row["id"] not in needed]
+    removed.needed.extend(sorted(needed))
+    if going:
+        _remove_all(pipeline, going)
+        removed.ids.extend(row["id"] for row in going)
+    return removed
+
+
+def _may_go(state: str, states: Collection[JobState] | None) -> bool:
+    return state != JobState.RUNNING.value if states is None else state in {one.value for one in states}
+
+
+def _remove_all(pipeline: Pipeline, rows: Sequence[dict[str, Any]]) -> None:
+    ids = [row["id"] for row in rows]
+    flows = [row["uuid"] for row in pipeline.ask(_FLOWS, {"keys": ids})]
+    if flows:
+        pipeline.add(_ATOMS_OF, [{"keys": flows}])
+        pipeline.add(_FLOWS_OF, [{"keys": ids}])
+    for statement in _BY_JOB:
+        pipeline.add(statement, [{"keys": ids}])
+    pipeline.add(_TAGS_OF, [{"keys": [row["seq"] for row in rows]}])
+    pipeline.add(_JOBS, [{"keys": ids}])
+    sets = sorted({row["jobset_id"] for row in rows if row["jobset_id"] is not None})
+    if sets:
+        pipeline.add(_EMPTY_SETS, [{"keys": sets}])
+
+
+def _deletion(column: sa.ColumnElement[Any], table: sa.Table) -> Statement:
+    return Statement(table.delete().where(column.in_(sa.bindparam("keys", expanding=True))), many="keys")
+
+
+_LOCKED = locking(sa.select(jobs.c.id, jobs.c.seq, jobs.c.state, jobs.c.jobset_id))
+_NEEDED = Statement(
+    sa.select(links.c.after_id)
+    .join(jobs, jobs.c.id == links.c.job_id)
+    .where(
+        links.c.after_id.in_(sa.bindparam("job_ids", expanding=True)),
+        jobs.c.state.in_([state.value for state in OPEN_STATES]),
+    )
+    .distinct(),
+    many="job_ids",
+)
+_FLOWS = Statement(
+    sa.select(flowdetails.c.uuid).where(flowdetails.c.parent_uuid.in_(sa.bindparam("keys", expanding=True))),
+    many="keys",
+)
+_ATOMS_OF = _deletion(atomdetails.c.parent_uuid, atomdetails)
+_FLOWS_OF = _deletion(flowdetails.c.parent_uuid, flowdetails)
+_BY_JOB = (
+    _deletion(logbooks.c.uuid, logbooks),
+    *(_deletion(table.c.job_id, table) for table in (events, output, attempts, links, signals, permits)),
+    _deletion(links.c.after_id, links),
+)
+_TAGS_OF = _deletion(tags.c.job_seq, tags)
+_JOBS = _deletion(jobs.c.id, jobs)
+_EMPTY_SETS = Statement(
+    jobsets.delete().where(
+        jobsets.c.id.in_(sa.bindparam("keys", expanding=True)),
+        ~sa.exists().where(jobs.c.jobset_id == jobsets.c.id),
+    ),
+    many="keys",
+)
