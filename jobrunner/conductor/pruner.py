@@ -19,7 +19,7 @@ from jobrunner.persistence.nodes import take_lease
 log = logging.getLogger(__name__)
 
 PRUNER_LEASE = "pruner"
-LEASE_MIN_S = 30.0
+LEASE_MIN_S = 10.0
 """A batch that takes longer may find that another node prunes as well."""
 
 
