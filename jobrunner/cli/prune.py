@@ -18,7 +18,7 @@ DESCRIPTION = """\
 Delete finished jobs with all that is recorded of them: those that ended longer ago than --older-than, but never the
 newest --keep of each type and state. With neither, those that the configuration's [retention] does not keep.
 
-They are deleted in small batches, oldest first; interrupting it does no harm. A job that open jobs come after stays.
+They are deleted in small batches, oldest first; interrupting it does no harm. A job that open jobs come after, or have in their jobset, stays.
 """
 
 
@@ -89,7 +89,7 @@ def _in_words(one: Pruned, *, dry_run: bool) -> str:
     line = (
         f"{one.kind.type}, {one.kind.state}: {one.removed:,} {'would be deleted' if dry_run else 'deleted'}"
     )
-    return f"{line}, {one.needed:,} kept, since open jobs come after them" if one.needed else line
+    return f"{line}, {one.needed:,} kept, since open jobs need them" if one.needed else line
 
 
 def _record(one: Pruned) -> dict[str, object]:

@@ -42,7 +42,7 @@ class Removed:
     kept: list[str] = field(default_factory=list)
     """In another state than they may be removed in."""
     needed: list[str] = field(default_factory=list)
-    """Open jobs come after them."""
+    """Open jobs come after them, or are in the same jobset."""
 
 
 def remove(
@@ -50,9 +50,9 @@ def remove(
 ) -> Removed:
     """Remove those of the jobs that are in one of these states, and that no open job needs; one transaction.
 
-    :param states: None for all but RUNNING, even one that cannot be read
+    :param states: None for all but RUNNING, even one that cannot be read; then a jobset may lose its members one by one
 
-    What is not there is not among the outcome. Costs four round trips.
+    What is not there is not among the outcome. Costs four round trips, and one more for members of jobsets.
     """
     if not job_ids:
         return Removed()
@@ -67,6 +67,8 @@ def _remove(pipeline: Pipeline, job_ids: Sequence[str], states: Collection[JobSt
     if not fitting:
         return removed
     needed = {row["after_id"] for row in pipeline.ask(_NEEDED, {"job_ids": [row["id"] for row in fitting]})}
+    if states is not None:
+        needed |= _of_open_sets(pipeline, fitting)
     going = [row for row in fitting if row["id"] not in needed]
     removed.needed.extend(sorted(needed))
     if going:
@@ -77,6 +79,15 @@ def _remove(pipeline: Pipeline, job_ids: Sequence[str], states: Collection[JobSt
 
 def _may_go(state: str, states: Collection[JobState] | None) -> bool:
     return state != JobState.RUNNING.value if states is None else state in {one.value for one in states}
+
+
+def _of_open_sets(pipeline: Pipeline, rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Those of the jobs whose jobsets have open members: what became of them is still asked for."""
+    sets = sorted({row["jobset_id"] for row in rows if row["jobset_id"] is not None})
+    if not sets:
+        return set()
+    open_ = {row["jobset_id"] for row in pipeline.ask(_OPEN_SETS, {"keys": sets})}
+    return {row["id"] for row in rows if row["jobset_id"] in open_}
 
 
 def _remove_all(pipeline: Pipeline, rows: Sequence[dict[str, Any]]) -> None:
@@ -108,6 +119,15 @@ _NEEDED = Statement(
     )
     .distinct(),
     many="job_ids",
+)
+_OPEN_SETS = Statement(
+    sa.select(jobs.c.jobset_id)
+    .where(
+        jobs.c.jobset_id.in_(sa.bindparam("keys", expanding=True)),
+        jobs.c.state.in_([state.value for state in OPEN_STATES]),
+    )
+    .distinct(),
+    many="keys",
 )
 _FLOWS = Statement(
     sa.select(flowdetails.c.uuid).where(flowdetails.c.parent_uuid.in_(sa.bindparam("keys", expanding=True))),

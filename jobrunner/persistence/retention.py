@@ -2,8 +2,9 @@
 
 Jobs of one state and one type are looked at together, oldest posting first, by the index of state and type. Looking
 ends with those that were posted too late to have ended too long ago, so a round reads about as many rows as it removes.
-Each batch is a short transaction of its own, followed by a pause as long as it took: whoever works beside it gets half
-of the time at least. Two that do this at once do no harm: a batch looks again at what it has locked.
+Each batch is a transaction of its own of about a twentieth of a second, followed by a pause as long as it took: on
+SQLite, where a writer keeps all others out, whoever works beside it gets half of the time at least. Two that do this at
+once do no harm: a batch looks again at what it has locked.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from jobrunner.persistence.removal import remove
 from jobrunner.persistence.tables import jobs
 
 BATCH = 200
+"""Jobs in one transaction at most ..."""
+BATCH_MIN = 10
+BATCH_S = 0.05
+"""... and fewer, if it takes longer than this."""
 DAY_S = 86_400
 _INDEX = "FORCE INDEX (jobs_state_type_seq)"
 
@@ -44,7 +49,7 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pruned:
-    """What became of a kind: how many jobs went, and how many would have, but for open jobs that come after them."""
+    """What became of a kind: how many jobs went, and how many would have, but for open jobs that need them."""
 
     kind: Kind
     removed: int = 0
@@ -86,23 +91,47 @@ def prune(
 
     :param go_on: called after each batch with the seconds to pause; whether there is to be another
     """
+    if dry_run:
+        return Pruned(kind=kind, removed=_count(database, kind, limits))
     found = Pruned(kind=kind)
-    seen: set[str] = set()
+    pace = _Pace()
     for limit in limits:
-        for ids in _pages(database, kind, limit):
-            fresh = [job_id for job_id in ids if job_id not in seen] if dry_run else ids
-            if dry_run:
-                seen.update(fresh if len(limits) > 1 else ())
-                found = replace(found, removed=found.removed + len(fresh))
-                continue
-            began = time.monotonic()
-            done = remove(database, ids, states=[kind.state])
-            found = replace(
-                found, removed=found.removed + len(done.ids), needed=found.needed + len(done.needed)
-            )
-            if not (go_on or _after_a_pause)(time.monotonic() - began):
-                return found
+        for page in _pages(database, kind, limit):
+            for ids in pace.batches(page):
+                done = remove(database, ids, states=[kind.state])
+                removed, needed = found.removed + len(done.ids), found.needed + len(done.needed)
+                found = replace(found, removed=removed, needed=needed)
+                if not (go_on or _after_a_pause)(pace.took()):
+                    return found
     return found
+
+
+def _count(database: Database, kind: Kind, limits: Sequence[Limit]) -> int:
+    if len(limits) == 1:
+        return sum(len(page) for page in _pages(database, kind, limits[0]))
+    return len({job_id for limit in limits for page in _pages(database, kind, limit) for job_id in page})
+
+
+class _Pace:
+    """How many jobs are removed in one transaction, from how long the last one took."""
+
+    def __init__(self) -> None:
+        self._size = BATCH // 4
+        self._began = 0.0
+
+    def batches(self, ids: list[str]) -> Iterator[list[str]]:
+        """The ids in parts; ``took`` is to be called after each."""
+        while ids:
+            part, ids = ids[: self._size], ids[self._size :]
+            self._began = time.monotonic()
+            yield part
+
+    def took(self) -> float:
+        """How long the present batch took; the next one is made to fit."""
+        seconds = time.monotonic() - self._began
+        wanted = int(self._size * BATCH_S / max(seconds, 0.001))
+        self._size = max(BATCH_MIN, min(BATCH, wanted, 2 * self._size))
+        return seconds
 
 
 def _after_a_pause(pause: float) -> bool:

@@ -31,7 +31,7 @@ def test_a_waiting_job_is_suspended_and_resumed(plugins: CommandLine, conductor:
     job_id = posted(plugins("post", "greet"))
     done = plugins("suspend", job_id[:8])
     assert (done.code, done.out) == (0, "")
-    assert done.err == f"job {job_id[:8]} is suspended.\n"
+    assert f"job {job_id[:8]} is suspended." in done.err
     again = plugins("suspend", job_id, "--json")
     assert again.json == [{"id": job_id, "state": "SUSPENDED", "held": True}]
     assert "jobrunner resume" in plugins("status", job_id).out

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from jobrunner.config import RetentionRule, RetentionSection
 from jobrunner.model import JobState
-from jobrunner.persistence import tables
+from jobrunner.persistence import retention, tables
 from jobrunner.persistence.output import OutputChunk
-from jobrunner.persistence.ownership import Settlement, begin, hand_back
+from jobrunner.persistence.ownership import Settlement, begin, hand_back, retry
 from jobrunner.persistence.removal import remove
-from jobrunner.persistence.retention import BATCH, Kind, Limit, kinds, limits_of, prune
+from jobrunner.persistence.retention import BATCH, BATCH_MIN, Kind, Limit, kinds, limits_of, prune
 from jobrunner.persistence.tables import jobs, jobsets, links
 from tests.support.journals import NODE, OWNER, Stage, now_ms, watched
 
@@ -95,6 +95,19 @@ def test_a_jobset_goes_with_its_last_member(stage: Stage) -> None:
     assert counts(stage)["jobsets"] == 1
     remove(stage.database, [member])
     assert counts(stage)["jobsets"] == 0
+
+
+def test_what_has_ended_of_a_jobset_is_pruned_when_all_of_it_has(stage: Stage) -> None:
+    first, last = stage.post(2, jobset_id="set")
+    with stage.database.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.id == first).values(state="SUCCEEDED"))
+    assert prune(stage.database, SUCCEEDED, [Limit()]).needed == 1
+    with stage.database.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.id == last).values(state="SUCCEEDED"))
+    assert prune(stage.database, SUCCEEDED, [Limit()]).removed == 2
+    member, other = stage.post(2, jobset_id="set")
+    assert remove(stage.database, [member]).ids == [member], "a person may"
+    assert left(stage) == {other}
 
 
 def test_a_running_job_stays(stage: Stage) -> None:
@@ -182,7 +195,9 @@ def test_only_the_kind_and_only_what_has_ended(stage: Stage) -> None:
     assert left(stage) == kept
 
 
-def test_in_batches_each_of_few_statements_and_until_it_is_stopped(stage: Stage) -> None:
+def test_in_batches_each_of_few_statements_and_until_it_is_stopped(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended(stage, 2 * BATCH + 5)
     pauses: list[float] = []
 
@@ -190,12 +205,18 @@ def test_in_batches_each_of_few_statements_and_until_it_is_stopped(stage: Stage)
         pauses.append(pause)
         return len(pauses) < 2
 
+    monkeypatch.setattr(retention, "BATCH_S", 3600)
     with watched(stage.database.engine) as sent:
-        assert prune(stage.database, SUCCEEDED, [Limit()], go_on=go_on).removed == 2 * BATCH
+        removed = prune(stage.database, SUCCEEDED, [Limit()], go_on=go_on).removed
+    assert removed == BATCH // 4 + BATCH // 2, "twice as many as before, as long as that takes no time"
     assert len(pauses) == 2
     assert min(pauses) > 0
     assert len(sent.statements) < 45
-    assert prune(stage.database, SUCCEEDED, [Limit()]).removed == 5
+    monkeypatch.setattr(retention, "BATCH_S", 0)
+    pauses.clear()
+    assert prune(stage.database, SUCCEEDED, [Limit()], go_on=go_on).removed == BATCH // 4 + BATCH_MIN
+    assert prune(stage.database, SUCCEEDED, [Limit()]).removed == 2 * BATCH + 5 - BATCH - BATCH_MIN
+    assert left(stage) == set()
 
 
 def test_the_first_rule_that_fits_holds() -> None:
@@ -226,9 +247,6 @@ def test_pruning_leaves_alone_what_is_retried_in_the_same_moment(stage: Stage) -
     job = begin(stage.database, [job_id], owner=OWNER, node=NODE).started[0]
     hand_back(stage.database, job, Settlement(state=JobState.FAILED))
     kind = Kind(state=JobState.FAILED, type="made_up")
-    from jobrunner.persistence import retention
-    from jobrunner.persistence.ownership import retry
-
     pages = retention._pages
 
     def then_retried(*args: Any) -> Any:

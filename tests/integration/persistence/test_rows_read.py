@@ -10,7 +10,9 @@ import sqlalchemy as sa
 
 from jobrunner.model import JobState, Posting
 from jobrunner.persistence.database import Database
+from jobrunner.persistence.listing import COUNTED
 from jobrunner.persistence.ownership import LOCKED_EPOCHS, begin, lock_rows
+from jobrunner.persistence.retention import BATCH, Kind, Limit, kinds, prune
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import jobs
@@ -29,7 +31,7 @@ def store(mariadb_server: MariaDbServer) -> Iterator[Store]:
     database = Database(url + "?ssl_disabled=true", pool_size=1)
     upgrade(database)
     store = Store(database)
-    store.insert([Posting(type=f"type-{number % 20}") for number in range(JOBS)], now_ms=1_000)
+    store.insert([_posting(number) for number in range(JOBS)], now_ms=1_000)
     with database.write() as connection:
         connection.execute(jobs.update().where(jobs.c.seq <= JOBS * 0.9).values(state="SUCCEEDED"))
         connection.execute(jobs.update().where(jobs.c.seq <= 10).values(state="FAILED"))
@@ -43,6 +45,13 @@ def store(mariadb_server: MariaDbServer) -> Iterator[Store]:
     yield store
     database.close()
     mariadb_server.drop_database(url)
+
+
+def _posting(number: int) -> Posting:
+    """All have a tag; every 20th another, too, 10 a third, 4 of those before all others."""
+    properties = {"all": "yes"} | ({"some": number % 3} if not number % 20 else {})
+    properties |= {"few": "old" if number < JOBS // 2 else "new"} if number % 2_000 == 40 else {}
+    return Posting(type=f"type-{number % 20}", properties=properties, author=f"author-{number % 50}")
 
 
 def rows_read(store: Store, work: Callable[[], Any]) -> int:
@@ -75,6 +84,13 @@ LISTS = {
     "no such type": JobFilter(types=["none"]),
     "state and type": JobFilter(states=[JobState.FAILED], types=["type-7"]),
     "states and types": JobFilter(states=ENDED_BADLY, types=["type-7", "type-8"]),
+    "a common tag": JobFilter(tags={"all": "yes"}),
+    "tag of any value": JobFilter(tags={"some": None}),
+    "a rare tag of any value": JobFilter(tags={"few": None}),
+    "tag and type": JobFilter(tags={"some": "1"}, types=["type-0"]),
+    "no such tag": JobFilter(tags={"all": "no"}),
+    "author": JobFilter(author="author-7"),
+    "no such author": JobFilter(author="nobody"),
     "since": JobFilter(since_ms=2_000),
     "since never": JobFilter(since_ms=3_000),
 }
@@ -87,6 +103,30 @@ def test_a_page(store: Store, wanted: JobFilter, before: int | None) -> None:
     if before is not None and wanted.since_ms == 2_000:
         pytest.skip("there is nothing older that was posted later")
     assert rows_read(store, lambda: store.page(wanted, limit=50, before=before)) <= 51 * (4 * branches + 2)
+
+
+@pytest.mark.parametrize("names", [("few", "all"), ("all", "few"), ("all", "some", "few")])
+def test_tags_that_all_hold_are_looked_for_by_the_rarest(store: Store, names: tuple[str, ...]) -> None:
+    """Apart from counting which that is, which ends at COUNTED of each."""
+    wanted = JobFilter(tags=dict.fromkeys(names), states=[JobState.SUCCEEDED])
+    found = store.page(wanted, limit=50)[0]
+    assert len(found) == 9
+    assert rows_read(store, lambda: store.page(wanted, limit=50)) <= len(names) * COUNTED + 1_100 + 300
+
+
+def test_what_pruning_reads_is_about_what_goes(store: Store) -> None:
+    kind = Kind(state=JobState.SUCCEEDED, type="type-7")
+    found: dict[str, int] = {}
+
+    def look() -> None:
+        limit = Limit(ended_before_ms=2_000, keep=850)
+        found["going"] = prune(store.database, kind, [limit], dry_run=True).removed
+
+    assert rows_read(store, look) <= 850 + 4 * 50 + 20
+    assert found["going"] == 50 - 1, "one of the first ten has failed"
+    assert rows_read(store, lambda: list(kinds(store.database))) <= 100
+    young = Limit(ended_before_ms=500)
+    assert rows_read(store, lambda: prune(store.database, kind, [young])) <= 3 * BATCH
 
 
 def test_the_first_and_the_last_page_of_open_jobs(store: Store) -> None:
@@ -107,7 +147,7 @@ def test_claims_and_requests_to_cancel(store: Store) -> None:
     found: dict[str, Any] = {}
     assert (
         rows_read(store, lambda: found.update(wishes(store.database, [OWNER, "other"], node=NODE).cancel))
-        <= RUNNING + 10
+        <= RUNNING + 12
     )
     assert len(found) == 3
     ids = [job.id for job in store.page(JobFilter(states=[JobState.WAITING]), limit=8)[0]]
