@@ -18,7 +18,8 @@ DESCRIPTION = """\
 Delete finished jobs with all that is recorded of them: those that ended longer ago than --older-than, but never the
 newest --keep of each type and state. With neither, those that the configuration's [retention] does not keep.
 
-They are deleted in small batches, oldest first; interrupting it does no harm. A job that open jobs come after, or have in their jobset, stays.
+They are deleted in small batches, oldest first; interrupting it does no harm. A job that open jobs come after, or have
+in their jobset, stays.
 """
 
 

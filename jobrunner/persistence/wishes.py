@@ -52,6 +52,5 @@ def _of_jobs(owners: Sequence[str]) -> sa.Select[Any]:
 
 def _of_node(name: str) -> sa.Select[Any]:
     """A row without an id, if the node is drained."""
-    nothing = sa.null().label("id"), sa.null().label("cancel")
-    found: sa.Select[Any] = sa.select(*nothing)
-    return found.where(nodes.c.name == name, nodes.c.drained == 1)
+    nothing: list[sa.ColumnElement[Any]] = [sa.null().label("id"), sa.null().label("cancel")]
+    return sa.select(*nothing).where(nodes.c.name == name, nodes.c.drained == 1)
