@@ -8,6 +8,7 @@ no index holds the former, and not all databases tell the latter from others.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,26 +22,24 @@ from jobrunner.persistence.tables import jobs, tags
 TAG_LENGTH = 255
 NO_PROPERTIES = "{}"
 
-_JOB = sa.select(
+_JOBS = sa.select(
     sa.bindparam("tag", type_=tags.c.name.type), sa.bindparam("said", type_=tags.c.value.type), jobs.c.seq
-)
-_INSERT = Statement(
-    tags.insert().from_select(["name", "value", "job_seq"], _JOB.where(jobs.c.id == sa.bindparam("job_id")))
-)
+).where(jobs.c.id.in_(sa.bindparam("job_ids", expanding=True)))
+_INSERT = Statement(tags.insert().from_select(["name", "value", "job_seq"], _JOBS), many="job_ids")
 
 
 def insert_tags(pipeline: Pipeline, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add the tags of jobs whose rows are inserted by the same transaction; jobs without properties cost nothing.
 
-    A statement for each tag, and no round trip of its own.
+    A statement for each tag, however many of the jobs have it, and no round trip of its own.
     """
-    told = [
-        {"tag": name, "said": value, "job_id": row["id"]}
-        for row in rows
-        if row["properties"] != NO_PROPERTIES
-        for name, value in tags_of(json.loads(row["properties"]))
-    ]
-    pipeline.add(_INSERT, told)
+    tagged: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        if row["properties"] != NO_PROPERTIES:
+            for tag in tags_of(json.loads(row["properties"])):
+                tagged[tag].append(row["id"])
+    for (name, value), job_ids in tagged.items():
+        pipeline.add(_INSERT, [{"tag": name, "said": value, "job_ids": job_ids}])
 
 
 def tags_of(properties: Mapping[str, Json]) -> Iterator[tuple[str, str]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from jobrunner.errors import JobNotFound, WrongState
+from jobrunner.errors import JobNotFound, LeaseLost, WrongState
 from jobrunner.model import CancelMode, Job, JobState, Parked, new_job_id
 from jobrunner.persistence.holding import resume, suspend
 from jobrunner.persistence.ownership import MAX_DEATHS, Settlement, begin, hand_back, request_cancel
 from jobrunner.persistence.settling import HELD_NOTE, Settled, settle_rows
 from jobrunner.persistence.tables import jobs
 from jobrunner.persistence.wishes import wishes
-from tests.support.journals import NODE, OTHER, OWNER, Stage, now_ms
+from tests.support.journals import NODE, OTHER, OWNER, Stage, now_ms, until
 
 HELD = Settlement(state=JobState.SUSPENDED, parked=Parked.HELD, note=HELD_NOTE)
 LATER_MS = 4_000_000_000_000
@@ -159,9 +161,51 @@ def test_an_owner_that_repeats_its_commit_does_not_undo_a_suspension(stage: Stag
     waits = Settlement(state=JobState.WAITING, note="no such type here")
     hand_back(stage.database, job, waits)
     suspend(stage.database, job_id)
-    with pytest.raises(Exception, match="lease was lost"):
+    with pytest.raises(LeaseLost):
         hand_back(stage.database, job, waits)
     assert is_held(stage.store.get(job_id))
+
+
+def test_whoever_speaks_last_has_it_so_however_many_speak_at_once(stage: Stage) -> None:
+    (job_id,) = stage.post()
+    over = threading.Event()
+    problems: list[BaseException] = []
+
+    def again_and_again(work: Callable[[int], object]) -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            try:
+                work(number)
+            except LeaseLost:
+                continue
+            except Exception as error:  # noqa: BLE001 (it is looked at below)
+                problems.append(error)
+                return
+
+    def own(number: int) -> None:
+        left = HELD if number % 2 else Settlement(state=JobState.SUSPENDED)
+        for job in begin(stage.database, [job_id], owner=f"{OWNER}{number}", node=NODE).started:
+            hand_back(stage.database, job, left)
+
+    workers = [
+        threading.Thread(target=again_and_again, args=(work,))
+        for work in (own, lambda _: suspend(stage.database, job_id), lambda _: resume(stage.database, job_id))
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        until(lambda: stage.store.get(job_id).epoch > 60 or problems)
+    finally:
+        over.set()
+        for worker in workers:
+            worker.join()
+    assert problems == []
+    suspend(stage.database, job_id)
+    assert begin(stage.database, [job_id], owner=OWNER, node=NODE).parked == [job_id]
+    resume(stage.database, job_id)
+    assert stage.store.on_board([job_id]) == {job_id}
+    assert claim(stage, job_id).held is False
 
 
 # Cancelling beats suspending

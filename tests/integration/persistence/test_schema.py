@@ -23,7 +23,7 @@ from jobrunner.persistence import schema
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import row_of_posting
 from jobrunner.persistence.schema import SchemaState, require_schema, schema_state, upgrade
-from jobrunner.persistence.store import Store
+from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
 from tests.support.journals import staged
 
@@ -70,7 +70,8 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(
         upgrade(empty)
     assert schema_state(empty) is SchemaState.OLDER
     identity = Store(empty).id
-    row = row_of_posting(Posting(type="kept"), 1)
+    properties = {"team": "web", "size": 3, "list": [1], "long": "x" * 256}
+    row = row_of_posting(Posting(type="kept", properties=properties), 1)
     job_id = row["id"]
     first = {name: value for name, value in row.items() if value is not None}
     columns = ", ".join(first)
@@ -81,6 +82,8 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(
     upgrade(empty)
     assert (schema_state(empty), Store(empty).id) == (SchemaState.CURRENT, identity)
     assert Store(empty).get(job_id).type == "kept"
+    for tags, number in (({"team": "web", "size": "3"}, 1), ({"list": None}, 0), ({"long": None}, 0)):
+        assert len(Store(empty).page(JobFilter(tags=tags))[0]) == number
     with empty.read() as connection:
         assert sa.inspect(connection).has_table("taskflow_postings")
 
