@@ -144,4 +144,4 @@ def _living(context: JobContext) -> int:
     from jobrunner.cli.nodes import node_state
 
     now = time.time_ns() // 1_000_000
-    return sum(node_state(node, now) == "alive" for node in look.nodes_known(context))
+    return sum(node_state(node, now) in ("alive", "drained") for node in look.nodes_known(context))

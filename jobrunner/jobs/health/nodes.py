@@ -31,7 +31,13 @@ def look(subject: Subject) -> Iterator[Finding]:
 def node_findings(known: Sequence[Node], *, now_ms: int, waiting: int) -> Iterator[Finding]:
     """:param waiting: jobs that wait for a conductor"""
     alive = [node for node in known if is_alive(node, now_ms)]
-    if alive:
+    if alive and waiting and all(node.drained for node in alive):
+        names = ", ".join(node.name for node in alive)
+        yield report.warning(
+            f"{_jobs(waiting)}, but all living conductors are drained: {names}.",
+            "Let them take jobs again: jobrunner node undrain NAME",
+        )
+    elif alive:
         yield report.ok(f"Living conductors: {', '.join(node.name for node in alive)}.")
     elif waiting:
         yield report.warning(f"{_jobs(waiting)}, but no conductor lives.", "Start one: jobrunner run")

@@ -13,10 +13,10 @@ from jobrunner.stopping import StopReason, StopSignal
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), list(itertools.permutations(["suspend", "timeout", "cancel", "lost"], 2))
+    ("first", "second"), list(itertools.permutations(["suspend", "hold", "timeout", "cancel", "lost"], 2))
 )
 def test_the_weightier_reason_counts_and_of_equals_the_first(first: StopReason, second: StopReason) -> None:
-    weight = {"suspend": 0, "timeout": 1, "cancel": 1, "lost": 2}
+    weight = {"suspend": 0, "hold": 0, "timeout": 1, "cancel": 1, "lost": 2}
     stop = StopSignal()
     stop.set(first)
     stop.set(second)

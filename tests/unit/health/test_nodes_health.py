@@ -63,3 +63,12 @@ def test_two_conductors_under_one_name_are_told() -> None:
 def test_a_dead_conductor_has_no_rivals() -> None:
     dead = replace(node("a", stopped=True), report={"rivals": ["a:2:bbbb"]})
     assert not [finding for finding in told([dead]) if "Two conductors" in finding.what]
+
+
+def test_jobs_that_wait_while_all_nodes_are_drained_are_a_warning() -> None:
+    drained = replace(node("a"), drained=True)
+    (finding,) = told([drained], waiting=2)
+    assert finding.health is Health.WARNING
+    assert finding.what == "2 jobs wait, but all living conductors are drained: a."
+    assert told([drained])[0].health is Health.OK
+    assert told([drained, node("b")], waiting=2)[0].health is Health.OK
