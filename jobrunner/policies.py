@@ -140,6 +140,16 @@ class Policies:
             return retry
         return dataclasses.replace(retry, attempts=max(retry.attempts, CRITICAL_ATTEMPTS), on=BAD_ENDS)
 
+    def over(self, other: Policies) -> Policies:
+        """These policies, and where they say nothing, the other ones: a posting's over those of its type."""
+        return Policies(
+            retry=self.retry or other.retry,
+            critical=self.critical or other.critical,
+            holds=tuple({hold.name: hold for hold in (*other.holds, *self.holds)}.values()),
+            placement=self.placement or other.placement,
+            run=self.run or other.run,
+        )
+
     def to_json(self) -> dict[str, Json]:
         said: dict[str, Json] = {}
         for name in ("retry", "placement", "run"):

@@ -74,7 +74,8 @@ def overdue(*, now_ms: int, due_before_ms: int, limit: int) -> sa.Select[Any]:
         (branch,) = _branches(JobFilter(states=[state]))
         wanted = sa.or_(expired, due) if state is JobState.SCHEDULED else expired
         parts.append(branch.of(sa.select(jobs.c.id)).where(wanted).limit(limit).subquery())
-    return sa.union_all(*(sa.select(part.c.id) for part in parts)).select().limit(limit)
+    found = sa.union_all(*(sa.select(part.c.id) for part in parts)).subquery("found")
+    return sa.select(found.c.id).limit(limit)
 
 
 def _branches(wanted: JobFilter) -> list[_Branch]:

@@ -57,7 +57,7 @@ __all__ = [
 MAX_DEATHS = 5
 """So many owners may die with one job in one attempt; the next claim sets it aside."""
 EARLY_MS = 2_000
-"""A job that is claimed earlier than that before its time goes back: the board lost its delay. Clocks differ by less."""
+"""A job that is claimed so long before its time goes back: the board lost its delay. Clocks differ by less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,9 +171,7 @@ def _begin(pipeline: Pipeline, job_ids: Sequence[str], *, owner: str, node: str,
     return begun
 
 
-def _sorted_in(
-    begun: Begun, row: Any, owner: str, node: str, now_ms: int
-) -> tuple[Job, Settlement] | None:
+def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> tuple[Job, Settlement] | None:
     """Put a row where it belongs in ``begun``; the job, with how it ends, if it is not to be started any more."""
     try:
         job = job_from_row(row)
@@ -386,8 +384,9 @@ def retry(database: Database, job_id: str) -> Job:
         _require_ended_badly(job_id, state_of_row(row))
         now_ms = _now_ms()
         changed = {
-            **A_NEW_ATTEMPT, "state": JobState.WAITING.value, "attempt": row["attempt"] + 1, "epoch": row["epoch"] + 1,
-            "cancel": None, "held": None, "available_ms": now_ms, "updated_ms": now_ms, "unique_key": row["unique_over"],
+            **A_NEW_ATTEMPT, "state": JobState.WAITING.value, "attempt": row["attempt"] + 1,
+            "epoch": row["epoch"] + 1, "cancel": None, "held": None, "unique_key": row["unique_over"],
+            "available_ms": now_ms, "updated_ms": now_ms,
         }  # fmt: skip
         keep_attempt(pipeline, {**row, "finished_ms": row["finished_ms"] or now_ms})
         set_columns(pipeline, [job_id], changed)

@@ -178,7 +178,7 @@ def _row(settlement: Settlement, now_ms: int) -> dict[str, Any]:
 def _event(each: Settled, now_ms: int) -> dict[str, Any]:
     error = each.settlement.error
     kind, state = each.settlement.state.value.lower(), each.settlement.state.value
-    data = {} if error is None else {"error": clean(error.message)[:1000]}
+    data: dict[str, Json] = {} if error is None else {"error": clean(error.message)[:1000]}
     if _goes_on(each):
         pause = max(0, (each.settlement.again_ms or 0) - now_ms) / 1000
         kind, data = "retrying", {"state": state, **data, "seconds": pause}

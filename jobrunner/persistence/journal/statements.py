@@ -1,10 +1,11 @@
 """What is sent to SQL for one group commit, in the order in which it is sent.
 
 Costs two round trips, whatever the number of flows: one locks the jobs' rows and reads their epochs, one writes all
-that there is and commits. On MariaDB and MySQL both are one, as long as nobody has lost a job: the server compares the
-epochs that it has locked, and stops if they differ; not so a group with an attempt that another follows. A group of more than a megabyte takes one more for each. Books, new
-flows and new atoms are one statement each, changed rows one for each set of changed columns (on PostgreSQL and SQLite
-one a row), jobs that end one for each way in which they end, and their events one.
+that there is and commits. On MariaDB and MySQL both are one, as long as nobody has lost a job and no attempt ended that
+another may follow: the server compares the epochs that it has locked, and stops if they differ. A group of more than a
+megabyte takes one more for each. Books, new flows and new atoms are one statement each, changed rows one for each set
+of changed columns (on PostgreSQL and SQLite one a row), jobs that end one for each way in which they end, and their
+events one.
 """
 
 from __future__ import annotations
