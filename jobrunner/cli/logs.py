@@ -40,8 +40,6 @@ def run(args: argparse.Namespace) -> int:
         from jobrunner.jobs import look
 
         job = look.find(context, args.id)
-        if args.attempt is not None and not args.follow:
-            look.at_attempt(context, job, args.attempt)  # raises if there is none
         writer = _writer(args)
         follower = Follower(context, job.id, on_chunk=writer.write, attempt=args.attempt)
         if args.follow:

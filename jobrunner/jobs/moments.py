@@ -112,7 +112,7 @@ def read_when(
 
 def _start(at: str | None, delay: float | None, zone: str | None, now: datetime) -> Moment | None:
     if at is None:
-        return None if delay is None else Moment(at_ms=after(now, f"{delay}s"))
+        return None if delay is None else Moment(at_ms=after(now, delay))
     start = parse_moment(at, zone=zone, now=now)
     if start.at_ms < _in_ms(now):
         past = datetime.fromtimestamp(start.at_ms / 1000, timezone.utc)
@@ -129,7 +129,7 @@ def _end(expires: str, zone: str | None, start: Moment | None, now: datetime) ->
     return Moment(at_ms=begin_ms + round(seconds * 1000))
 
 
-def after(now: datetime, duration: str) -> int:
+def after(now: datetime, duration: str | float) -> int:
     """Milliseconds since the epoch of ``now`` and a duration; raises UsageError."""
     try:
         seconds = parse_duration(duration)
@@ -245,7 +245,7 @@ def _day(written: str | None, today: date) -> tuple[date, int]:
 
 def _on_the_wall(naive: datetime, zone: tzinfo | None) -> Moment:
     """When clocks in the zone show this, with a word about those that show it twice, or never."""
-    first, second = (_in_ms(_aware(naive.replace(fold=fold), zone)) for fold in (0, 1))
+    first, second = (_in_ms(naive.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
     if first == second:
         return Moment(at_ms=first)
     where = "here" if zone is None else f"in {zone}"
@@ -263,13 +263,10 @@ def _on_the_wall(naive: datetime, zone: tzinfo | None) -> Moment:
     return Moment(at_ms=first, note=note)
 
 
-def _aware(naive: datetime, zone: tzinfo | None) -> datetime:
-    return naive.astimezone() if zone is None else naive.replace(tzinfo=zone)
-
-
 def _shown(moment: datetime) -> str:
     return moment.isoformat(" ", "minutes" if not moment.second else "seconds")
 
 
 def _in_ms(moment: datetime) -> int:
+    """Milliseconds since the epoch; without a zone it is the machine's own clock that shows this."""
     return round(moment.timestamp() * 1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
 
 from jobrunner.plugins.quantities import parse_duration
 from jobrunner.policies import BAD_ENDS, MOST_ATTEMPTS, RetryPolicy
@@ -15,7 +14,7 @@ DEFAULTS = RetryPolicy()
 
 
 def retries(
-    times: Any,
+    times: int,
     *,
     delay: str | float | timedelta = DEFAULTS.delay,
     backoff: str | float = "exponential",
@@ -32,7 +31,7 @@ def retries(
 
     Raises ValueError, in words for people.
     """
-    if isinstance(times, bool) or not isinstance(times, int) or not 0 <= times < MOST_ATTEMPTS:
+    if type(times) is not int or not 0 <= times < MOST_ATTEMPTS:
         raise ValueError(f"{times!r} is no number of retries: it has to be 0 to {MOST_ATTEMPTS - 1}")
     return RetryPolicy(
         attempts=times + 1,
