@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
 
@@ -45,7 +46,7 @@ def test_a_job_is_run_again_until_it_succeeds(anywhere: Cluster) -> None:
     assert anywhere.ends(job_id) == ["succeeded"]
     began = starts(anywhere, job_id)
     assert len(began) == 3
-    assert all(later - earlier > 0.2 for earlier, later in zip(began, began[1:], strict=False))
+    assert all(later - earlier > 0.2 for earlier, later in itertools.pairwise(began))
     assert len(anywhere.evidence(job=job_id, atom="good", what="revert")) == 2
     first = look.at_attempt(anywhere.context, job, 1)
     assert (first.state, first.error and first.error.message) == (JobState.REVERTED, "shaky fails")
