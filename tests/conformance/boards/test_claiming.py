@@ -39,7 +39,7 @@ def test_urgent_first_but_an_hour_of_waiting_makes_up_for_a_level(board: Board) 
 
 
 def test_a_stream_of_urgent_jobs_starves_nobody(board: Board) -> None:
-    """Twice as many urgent jobs come as are claimed: what is least urgent waits for the hours between them, no longer."""
+    """Twice as many urgent jobs come as are claimed: what is least urgent waits for the hours between the levels."""
     start_ms, step_ms, levels_ms = 1_700_000_000_000, 1_800_000, 4 * 3_600_000
     board.post(
         [BoardEntry(job_id="patient", job_class=PLAIN, priority=Priority.VERY_LOW, posted_ms=start_ms)]
