@@ -266,7 +266,7 @@ class Worker:
         for job_id, seconds in begun.early.items():
             self.ended.goes_back([job_id], delay=seconds)
         self.held.not_begun([*gone, *begun.corrupt, *begun.early])
-        for job in begun.ended:
+        for job in begun.set_aside:
             self._aftermath.note(job)
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))

@@ -77,8 +77,8 @@ class Begun:
     """Their rows cannot be read: to be handed back with a delay."""
     early: dict[str, float] = field(default_factory=dict)
     """Their time has not come: to be handed back with delays of so many seconds."""
-    ended: list[Job] = field(default_factory=list)
-    """Those of ``finished`` that were ended here, rather than started."""
+    set_aside: list[Job] = field(default_factory=list)
+    """Those of ``finished`` that were ended here."""
 
 
 def _locking(query: sa.Select[Any]) -> Statement:
@@ -170,7 +170,7 @@ def _begin(pipeline: Pipeline, job_ids: Sequence[str], *, owner: str, node: str,
     ended = [end for end in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if end is not None]
     _raise_epochs(pipeline, begun.started, owner=owner, node=node, now_ms=now_ms)
     end_unstarted(pipeline, ended, now_ms)
-    begun.ended.extend(job for job, _ in ended)
+    begun.set_aside.extend(job for job, _ in ended)
     return begun
 
 
