@@ -9,18 +9,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jobrunner.plugins import job, register_capability, register_job
+    from jobrunner.plugins import job, register_capability, register_job, retries
+    from jobrunner.policies import RetryPolicy
     from jobrunner.post_job import post_job
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "job", "post_job", "register_capability", "register_job"]
+__all__ = [
+    "RetryPolicy",
+    "__version__",
+    "job",
+    "post_job",
+    "register_capability",
+    "register_job",
+    "retries",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("job", "register_job", "register_capability"):
+    if name in ("job", "register_job", "register_capability", "retries"):
         from jobrunner import plugins
 
         return getattr(plugins, name)
+    if name == "RetryPolicy":
+        from jobrunner.policies import RetryPolicy
+
+        return RetryPolicy
     if name == "post_job":
         from jobrunner.post_job import post_job
 

@@ -212,6 +212,19 @@ class JobView:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptRecord:
+    """How an attempt of a job ended that was followed by another."""
+
+    attempt: int
+    state: JobState
+    node: str | None = None
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    result: Json = None
+    error: JobError | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AtomRecord:
     """One atom of a job's flow as recorded: for ``show``, ``status`` and the demo.
 

@@ -8,6 +8,7 @@ leaves out is as it is for every job. Durations are seconds, sizes bytes.
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,10 @@ P = TypeVar("P", bound="Policy")
 
 BAD_ENDS = (JobState.FAILED, JobState.REVERTED, JobState.TIMED_OUT, JobState.DEAD)
 """The ends after which a job may be retried by itself."""
+MOST_ATTEMPTS = 1000
+LONGEST_PAUSE_S = 366 * 86_400.0
+CRITICAL_ATTEMPTS = 4
+"""A critical job is retried up to three times whatever its type says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +51,7 @@ class RetryPolicy(Policy):
     """How often a job is run again from its start, and how long after it ended badly.
 
     The n-th pause is ``delay * factor ** (n - 1)``, at most ``max_delay``, more or less by up to ``jitter`` of itself.
+    Raises ValueError, in words for people, if that makes no sense.
     """
 
     attempts: int = 1
@@ -58,7 +64,27 @@ class RetryPolicy(Policy):
     jitter: float = 0.1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "on", tuple(JobState(state) for state in self.on))
+        object.__setattr__(self, "on", _ends(self.on))
+        _require(_is_number(self.attempts, 1, MOST_ATTEMPTS) and isinstance(self.attempts, int),
+                 "attempts", self.attempts, f"a whole number from 1 to {MOST_ATTEMPTS:,}")  # fmt: skip
+        for name in ("delay", "max_delay"):
+            value = getattr(self, name)
+            _require(_is_number(value, 0, LONGEST_PAUSE_S), name, value, "seconds, a year of them at most")
+        _require(_is_number(self.factor, 1, 1000), "factor", self.factor, "a number from 1 to 1,000")
+        _require(_is_number(self.jitter, 0, 1), "jitter", self.jitter, "a number from 0 to 1")
+
+    def allows_after(self, state: JobState, attempt: int) -> bool:
+        """Whether an attempt that ended so is followed by another."""
+        return attempt < self.attempts and state in self.on
+
+    def pause(self, attempt: int, *, chance: float | None = None) -> float:
+        """Seconds between the end of this attempt, counted from 1, and the start of the next.
+
+        :param chance: -1 to 1, in the place of chance
+        """
+        grown = self.factor ** min(attempt - 1, 64) * self.delay
+        chance = random.uniform(-1, 1) if chance is None else chance  # noqa: S311 (spreads, protects nothing)
+        return min(grown, self.max_delay) * (1 + self.jitter * chance)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +132,24 @@ class Policies:
     placement: Placement | None = None
     run: RunLimits | None = None
 
+    @property
+    def retrying(self) -> RetryPolicy:
+        """How the job is retried by itself: as it was posted, and a critical one thrice at least, after any bad end."""
+        retry = self.retry or NO_RETRY
+        if not self.critical:
+            return retry
+        return dataclasses.replace(retry, attempts=max(retry.attempts, CRITICAL_ATTEMPTS), on=BAD_ENDS)
+
+    def over(self, other: Policies) -> Policies:
+        """These policies, and where they say nothing, the other ones: a posting's over those of its type."""
+        return Policies(
+            retry=self.retry or other.retry,
+            critical=self.critical or other.critical,
+            holds=tuple({hold.name: hold for hold in (*other.holds, *self.holds)}.values()),
+            placement=self.placement or other.placement,
+            run=self.run or other.run,
+        )
+
     def to_json(self) -> dict[str, Json]:
         said: dict[str, Json] = {}
         for name in ("retry", "placement", "run"):
@@ -137,4 +181,24 @@ def _plain(value: Any) -> Json:
     return [str(one) for one in value] if isinstance(value, tuple) else value
 
 
+def _ends(named: Any) -> tuple[JobState, ...]:
+    """States that a retry may follow, by value or by name however that is written."""
+    given = (named,) if isinstance(named, str) else tuple(named)
+    ends = tuple(dict.fromkeys(str(one).strip().upper().replace("-", "_") for one in given))
+    known = {state.value: state for state in BAD_ENDS}
+    _require(bool(ends) and set(ends) <= set(known), "on", ", ".join(map(str, given)) or "nothing",
+             f"one or more of {', '.join(name.lower().replace('_', '-') for name in known)}")  # fmt: skip
+    return tuple(known[end] for end in ends)
+
+
+def _is_number(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+def _require(fine: bool, name: str, found: Any, expected: str) -> None:
+    if not fine:
+        raise ValueError(f"{name} is {found!r}, and has to be {expected}")
+
+
+NO_RETRY = RetryPolicy()
 NO_POLICIES = Policies()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from jobrunner.cli import output
+from jobrunner.cli.life_options import CRITICAL, add_retry_options, add_when_options, policies_of, when_of
 from jobrunner.cli.options import COMMON, assignment, duration
 from jobrunner.model import Posting, Priority
 
@@ -27,12 +28,14 @@ def label(text: str) -> str:
     return text
 
 
-def priority(text: str) -> Priority:
-    """A priority by its name, as people write it."""
+def priority(text: str) -> Priority | str:
+    """A priority by its name, as people write it; or ``critical``."""
+    if text.strip().lower() == CRITICAL:
+        return CRITICAL
     try:
         return Priority[text.strip().upper().replace("-", "_")]
     except KeyError:
-        names = ", ".join(level.name.lower().replace("_", "-") for level in Priority)
+        names = ", ".join([CRITICAL, *(level.name.lower().replace("_", "-") for level in Priority)])
         raise argparse.ArgumentTypeError(f"{text!r} is no priority; there are {names}") from None
 
 
@@ -58,13 +61,12 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
         "--priority",
         type=priority,
         metavar="LEVEL",
-        help="very-high, high, normal, low or very-low",
+        help="very-high, high, normal, low or very-low; or critical, see there",
         **default,
     )
     group.add_argument("--node", type=label, metavar="NAME", help="run it on this node only", **default)
-    group.add_argument(
-        "--delay", type=duration, metavar="TIME", help="run it after so long, for instance 10m", **default
-    )
+    add_when_options(group, default)
+    add_retry_options(group, default)
     group.add_argument(
         "--timeout", type=duration, metavar="TIME", help="end the job if it runs for longer", **default
     )
@@ -93,14 +95,18 @@ def reserved() -> frozenset[str]:
 
 
 def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> Posting:
-    """The posting with what the command's options say."""
-    level = args.priority if args.priority is not None else job_type.priority
+    """The posting with what the command's options say; how its times were taken is told on stderr if not plain."""
+    when = when_of(args)
+    for note in when.notes:
+        output.say(note)
     return replace(
         posting,
         capabilities=tuple(dict.fromkeys([*posting.capabilities, *args.capability])),
         node=args.node,
-        priority=Priority.NORMAL if level is None else level,
-        available_ms=None if args.delay is None else int((time.time() + args.delay) * 1000),
+        priority=args.priority if isinstance(args.priority, Priority) else None,
+        available_ms=when.available_ms,
+        expires_ms=when.expires_ms,
+        policies=policies_of(args, job_type.policies).over(posting.policies),
         idempotency_key=args.key,
         properties={**posting.properties, **_tags(args)},
         timeout=args.timeout,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from jobrunner.model import AtomRecord, Job
+from jobrunner.model import AtomRecord, AttemptRecord, Job
 
 if TYPE_CHECKING:
     from jobrunner.persistence.nodes import Node
@@ -32,6 +32,8 @@ def job_record(job: Job) -> dict[str, Any]:
         "deaths": job.deaths,
         "cancel": None if job.cancel is None else job.cancel.value,
         "timeout": job.timeout,
+        "expires_ms": job.expires_ms,
+        "policies": job.policies.to_json(),
         "created_ms": job.created_ms,
         "available_ms": job.available_ms,
         "started_ms": job.started_ms,
@@ -45,6 +47,11 @@ def job_record(job: Job) -> dict[str, Any]:
         "result": job.result,
         "error": None if job.error is None else job.error.to_json(),
     }
+
+
+def attempt_record(attempt: AttemptRecord) -> dict[str, Any]:
+    """How an attempt ended."""
+    return asdict(attempt)
 
 
 def atom_record(atom: AtomRecord) -> dict[str, Any]:

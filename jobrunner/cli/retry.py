@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from jobrunner.model import Job
 
 DESCRIPTION = """\
-Run jobs that failed, were reverted or cancelled, or timed out again, from their start, as a new attempt.
+Run jobs that ended, and did not succeed, again, from their start, as a new attempt.
 
-The id stays, and what earlier attempts printed is kept.
+The id stays, and what earlier attempts did and printed is kept: `jobrunner status ID --attempt N`.
 """
 
 

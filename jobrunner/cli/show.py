@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.cli import output
 from jobrunner.cli.context import open_context
 from jobrunner.cli.options import add_json, duration, positive
-from jobrunner.errors import EXIT_OK
+from jobrunner.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from jobrunner.jobs.context import JobContext
@@ -35,6 +35,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--ended", type=positive, metavar="N", default=10, help="how many ended jobs are shown (default: 10)"
     )
     parser.add_argument(
+        "--attempt", type=positive, metavar="N", help="these jobs as their attempt N ended, once"
+    )
+    parser.add_argument(
         "--interval", type=duration, metavar="TIME", default=0.5, help="how often to look (default: 0.5s)"
     )
     add_json(parser, "print how things are now as JSON, and end")
@@ -46,7 +49,11 @@ def run(args: argparse.Namespace) -> int:
         from jobrunner.jobs import look
 
         ids = list(dict.fromkeys(look.find(context, prefix).id for prefix in args.ids))
-        if args.json or args.once or not output.is_terminal():
+        if args.attempt is not None and not ids:
+            raise UsageError(
+                "Attempts are a job's.", hint="Give its id as well: jobrunner show ID --attempt N"
+            )
+        if args.json or args.once or args.attempt is not None or not output.is_terminal():
             return _once(context, ids, args)
         return _live(context, ids, args)
 
@@ -54,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 def _once(context: JobContext, ids: Sequence[str], args: argparse.Namespace) -> int:
     from jobrunner.cli.snapshot import Watcher
 
-    snapshot = Watcher(context, ids=ids, ended=args.ended).look()
+    snapshot = Watcher(context, ids=ids, ended=args.ended, attempt=args.attempt).look()
     if snapshot.away is not None:
         from jobrunner.errors import StoreUnavailable
 

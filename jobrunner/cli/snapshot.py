@@ -57,11 +57,15 @@ class Watcher:
 
     :param ids: the only jobs to watch, with their atoms also after their end; all jobs if empty
     :param ended: how many of the jobs that ended are shown
+    :param attempt: show ``ids`` as they were when this attempt of theirs ended
     """
 
-    def __init__(self, context: JobContext, *, ids: Sequence[str] = (), ended: int = 10) -> None:
+    def __init__(
+        self, context: JobContext, *, ids: Sequence[str] = (), ended: int = 10, attempt: int | None = None
+    ) -> None:
         self._context = context
         self._ids = list(ids)
+        self._attempt = attempt
         self._ended = ended
         self._open: set[str] = set()
         self._seen_ended: dict[str, Job] = {}
@@ -91,6 +95,8 @@ class Watcher:
 
     def _some(self) -> Snapshot:
         found = list(self._context.store.get_many(self._ids).values())
+        if self._attempt is not None:
+            found = [look.at_attempt(self._context, job, self._attempt) for job in found]
         counts: dict[JobState, int] = {}
         for job in found:
             counts[job.state] = counts.get(job.state, 0) + 1

@@ -8,12 +8,13 @@ from typing import Any
 
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
-from jobrunner.cli.options import add_json
+from jobrunner.cli.options import add_json, positive
 from jobrunner.cli.output import Cell, Column
-from jobrunner.cli.records import atom_record, job_record
+from jobrunner.cli.records import atom_record, attempt_record, job_record
 from jobrunner.cli.states import atom_look, job_look
 from jobrunner.errors import EXIT_OK
-from jobrunner.model import AtomRecord, Job, JobState
+from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState
+from jobrunner.policies import BAD_ENDS
 
 LABEL_WIDTH = 12
 VALUE_LIMIT = 2000
@@ -25,6 +26,14 @@ ATOM_COLUMNS = (
     Column(title="PROGRESS", right=True),
     Column(title="TOOK", right=True),
     Column(title="STARTS", right=True),
+    Column(title="NODE"),
+    Column(title="ABOUT", grow=True),
+)
+ATTEMPT_COLUMNS = (
+    Column(title="ATTEMPT", right=True),
+    Column(title="STATE"),
+    Column(title="STARTED"),
+    Column(title="TOOK", right=True),
     Column(title="NODE"),
     Column(title="ABOUT", grow=True),
 )
@@ -41,6 +50,9 @@ HISTORY_COLUMNS = (
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser("status")
     parser.add_argument("id", metavar="ID", help="the job's id, or the start of it")
+    parser.add_argument(
+        "--attempt", type=positive, metavar="N", help="as it was when its attempt N ended (default: the last)"
+    )
     parser.add_argument("--history", action="store_true", help="also what happened to it, and when")
     add_json(parser)
     return parser
@@ -51,15 +63,21 @@ def run(args: argparse.Namespace) -> int:
 
     with open_context(args) as context:
         job = look.find(context, args.id)
+        attempts = look.attempts(context, job) if args.attempt is None else []
+        job = job if args.attempt is None else look.at_attempt(context, job, args.attempt)
         atoms = look.atoms(context, [job])[job.id]
         history = look.history(context, job) if args.history else []
     if args.json:
-        record = job_record(job) | {"atoms": [atom_record(atom) for atom in atoms]}
+        record = job_record(job) | {
+            "atoms": [atom_record(atom) for atom in atoms],
+            "attempts": [attempt_record(attempt) for attempt in attempts],
+        }
         output.print_json(record | ({"history": history} if args.history else {}))
         return EXIT_OK
     now = text.now_ms()
     for line in job_lines(job, now, with_traceback=bool(args.verbose)):
         print(line)
+    print_attempts(attempts, now)
     print_atoms(atoms, now)
     print_result(job)
     print_history(history)
@@ -79,12 +97,12 @@ def job_lines(job: Job, now_ms: int, *, with_traceback: bool = False) -> list[st
         _line("Owner", _owner(job)),
         _line("Posted", _posted(job, now_ms)),
         _line("Due", _due(job, now_ms)),
+        _line("Expires", _expires(job, now_ms)),
         _line("Started", _time(job.started_ms, now_ms)),
         _line("Finished", _finished(job, now_ms)),
         _line("Time limit", text.duration(job.timeout)),
-        _line(
-            "Priority", "" if job.priority.name == "NORMAL" else job.priority.name.lower().replace("_", " ")
-        ),
+        _line("Priority", _priority(job)),
+        _line("Retries", _retries(job)),
         _line("Needs", _needs(job)),
         _line("Key", text.clean(job.idempotency_key or "")),
         *_mapping("Parameters", job.parameters),
@@ -104,6 +122,13 @@ def print_atoms(atoms: Sequence[AtomRecord], now_ms: int) -> None:
     output.print_table(
         [ATOM_COLUMNS[number] for number in used], [[row[number] for number in used] for row in rows]
     )
+
+
+def print_attempts(attempts: Sequence[AttemptRecord], now_ms: int) -> None:
+    """How the attempts before the present one ended."""
+    if attempts:
+        print()
+        output.print_table(ATTEMPT_COLUMNS, [_attempt_row(attempt, now_ms) for attempt in attempts])
 
 
 def print_result(job: Job) -> None:
@@ -140,6 +165,20 @@ def _atom_row(atom: AtomRecord, now_ms: int) -> list[Cell | str]:
         str(atom.starts) if atom.starts > 1 else "",
         atom.node or "",
         about,
+    ]
+
+
+def _attempt_row(attempt: AttemptRecord, now_ms: int) -> list[Cell | str]:
+    look = job_look(attempt.state)
+    error = attempt.error
+    took = text.between(attempt.started_ms, attempt.finished_ms, now_ms)
+    return [
+        str(attempt.attempt),
+        Cell(f"{look.mark} {attempt.state}", look.style),
+        text.moment(attempt.started_ms),
+        text.duration(took),
+        attempt.node or "",
+        Cell("" if error is None else text.clean(f"{error.kind}: {error.message}"), "red"),
     ]
 
 
@@ -195,8 +234,33 @@ def _posted(job: Job, now_ms: int) -> str:
 
 
 def _due(job: Job, now_ms: int) -> str:
+    """When a job that waits may start; for one that says it waits for its time, also if that has come."""
     waits = not job.state.is_terminal and job.available_ms > max(job.created_ms, now_ms)
+    if not waits and job.state is JobState.SCHEDULED:
+        return f"{_time(job.available_ms, now_ms)}, it waits for a conductor"
     return _time(job.available_ms, now_ms) if waits else ""
+
+
+def _expires(job: Job, now_ms: int) -> str:
+    """Until when a job can be started that nobody has started yet."""
+    waits = job.started_ms is None and job.attempt == 1 and not job.state.is_terminal
+    return _time(job.expires_ms, now_ms) if waits else ""
+
+
+def _priority(job: Job) -> str:
+    name = job.priority.name.lower().replace("_", " ")
+    if job.policies.critical:
+        return f"critical ({name})"
+    return "" if name == "normal" else name
+
+
+def _retries(job: Job) -> str:
+    retry = job.policies.retrying
+    if retry.attempts == 1:
+        return ""
+    left = max(0, retry.attempts - job.attempt)
+    ends = "" if retry.on == BAD_ENDS else f", after {', '.join(str(state) for state in retry.on)}"
+    return f"{left} of {retry.attempts - 1} left{ends}"
 
 
 def _finished(job: Job, now_ms: int) -> str:

@@ -8,13 +8,14 @@ worker's slots.
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobrunner.boards.board import Board
 from jobrunner.conductor.channel import Channel
-from jobrunner.model import Job
+from jobrunner.model import BoardEntry, Job
 from jobrunner.persistence.store import board_entry
 
 
@@ -82,6 +83,11 @@ class EndedJobs:
             released = board.release(self._owner, [end.job_id for end in ends], delay=delay)
             jobs = [end.job for end in ends if end.job is not None]
             if released < len(ends) and jobs:
-                board.post(
-                    [board_entry(job) for job in jobs]
-                )  # those that stand there already stay as they are
+                # Those that stand there already stay as they are.
+                board.post([_entry(job, delay) for job in jobs])
+
+
+def _entry(job: Job, delay: float) -> BoardEntry:
+    """What the board should hold of a job that is to be offered after ``delay`` seconds."""
+    entry = board_entry(job)
+    return replace(entry, available_ms=int((time.time() + delay) * 1000)) if delay else entry

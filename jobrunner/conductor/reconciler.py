@@ -8,8 +8,9 @@ It runs on one node at a time, under a lease. It only ever moves the board towar
   or resumes between the look and the withdrawal is posted again by the next round;
 - what no living node can claim gets a note that says so.
 
-It never changes a job's state, so it cannot undo a newer one. A round reads every open job, so after a long one the
-next has to wait: at most a twentieth of the time goes into it.
+Beside that it ends the jobs that expired while nobody could claim them; that is the only state that it changes, under a
+lock on the job's row, so it cannot undo a newer one. A round reads every open job, so after a long one the next has to
+wait: at most a twentieth of the time goes into it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from jobrunner.boards.board import Board
 from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import list_nodes, take_lease
+from jobrunner.persistence.overdue import end_overdue
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.unowned import note_waiting, unexplained
 
@@ -59,6 +61,7 @@ class Reconciler:
         self._holder = holder
         self._lease = lease
         self._not_before = 0.0
+        self._not_expired_before = 0.0
         self._forgotten: set[str] = set()
 
     def run_if_leader(self) -> Reconciled | None:
@@ -66,6 +69,7 @@ class Reconciler:
         if not take_lease(self._database, LEASE_NAME, self._holder, seconds=self._lease):
             self._forgotten.clear()
             return None
+        self._expire()
         began = time.monotonic()
         if began < self._not_before:
             return None
@@ -74,6 +78,25 @@ class Reconciler:
         )
         self._not_before = time.monotonic() + SHARE * (time.monotonic() - began)
         return done
+
+    def _expire(self) -> None:
+        """End what expired; more often than a round, for that is quick."""
+        began = time.monotonic()
+        if began >= self._not_expired_before:
+            self.end_overdue()
+            self._not_expired_before = time.monotonic() + SHARE * (time.monotonic() - began)
+
+    def end_overdue(self) -> int:
+        """End the jobs that nobody started before they expired, and take them off the board; how many."""
+        ended = 0
+        while True:
+            found = end_overdue(self._database)
+            if found.expired:
+                log.warning("%d jobs expired before anybody could start them", len(found.expired))
+                self._board.withdraw(found.expired)
+            ended += len(found.expired)
+            if not found.full:
+                return ended
 
     def repost_missing(self) -> int:
         """Post open jobs that the board does not know; how many."""

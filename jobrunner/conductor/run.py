@@ -134,7 +134,7 @@ class _JobRun:
         self.backend.adopt(journal, detail)
         try:
             with self.parts.baton.held():
-                settlement = self._run_flow(journal, detail, stored)
+                settlement = outcome.followed_up(self.job, self._run_flow(journal, detail, stored))
             journal.settle_then(settlement, lambda: tell(self._outcome(journal, settlement)))
         finally:
             self.backend.forget(journal)
@@ -310,8 +310,9 @@ class _JobRun:
 
 def _delay_of(settlement: Settlement) -> float:
     """Seconds until the job is offered again."""
-    if settlement.available_ms is not None:
-        return max(0.0, settlement.available_ms / 1000 - time.time())
+    at_ms = settlement.available_ms if settlement.again_ms is None else settlement.again_ms
+    if at_ms is not None:
+        return max(0.0, at_ms / 1000 - time.time())
     if settlement.parked is Parked.HELD:
         return 0.0
     return RETRY_ELSEWHERE_S if settlement.note else 0.0

@@ -277,7 +277,11 @@ class Worker:
         gone = [*begun.finished, *begun.parked, *begun.unknown]
         self.ended.finished(gone)
         self.ended.goes_back(begun.corrupt, delay=CORRUPT_S)
-        self.held.not_begun([*gone, *begun.corrupt])
+        for job_id, seconds in begun.early.items():
+            self.ended.goes_back([job_id], delay=seconds)
+        self.held.not_begun([*gone, *begun.corrupt, *begun.early])
+        for job in begun.set_aside:
+            self._aftermath.note(job)
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
         for job in begun.started:

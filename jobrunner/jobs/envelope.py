@@ -14,6 +14,7 @@ from typing import Any
 from jobrunner.errors import InvalidParameters
 from jobrunner.model import Posting, Priority
 from jobrunner.plugins.json_limits import check_json, check_size, shorten
+from jobrunner.policies import Policies
 
 TEXT_LIMIT = 255
 """Characters; what the columns hold."""
@@ -34,6 +35,7 @@ def check_envelope(posting: Posting) -> Posting:
     _require(key is None or isinstance(key, str), "the idempotency key", key, "text")
     _check_capabilities(posting.capabilities)
     _check_numbers(posting)
+    _require(isinstance(posting.policies, Policies), "the policies", posting.policies, "Policies")
     return replace(posting, properties=_properties(posting.properties)) if posting.properties else posting
 
 
@@ -53,6 +55,18 @@ def _check_numbers(posting: Posting) -> None:
     _require(fits, "the time to start at", at_ms, "milliseconds since 1970, before the year 10000")
     lasts = seconds is None or (isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_S)
     _require(lasts, "the time limit", seconds, _SECONDS)
+    _check_expiry(posting)
+
+
+def _check_expiry(posting: Posting) -> None:
+    expires_ms: Any = posting.expires_ms
+    fits = expires_ms is None or (isinstance(expires_ms, int) and 0 <= expires_ms <= LAST_MS)
+    _require(fits, "the time to expire at", expires_ms, "milliseconds since 1970, before the year 10000")
+    if expires_ms is not None and expires_ms <= (posting.available_ms or 0):
+        raise InvalidParameters(
+            "The job would expire before it may start.",
+            hint="Let it expire later than the time to start at, or leave one of them out.",
+        )
 
 
 def _properties(properties: Mapping[str, Any]) -> dict[str, Any]:

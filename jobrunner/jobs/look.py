@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from jobrunner.errors import CorruptRow, WaitTimedOut
+from jobrunner.errors import CorruptRow, JobNotFound, WaitTimedOut
 from jobrunner.jobs.context import JobContext
-from jobrunner.model import AtomRecord, Job, JobState
+from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState
 from jobrunner.persistence import flows, nodes, output
+from jobrunner.persistence.attempts import read_attempts
 from jobrunner.persistence.nodes import Node
 from jobrunner.persistence.output import OutputChunk
 from jobrunner.persistence.store import JobFilter
 
 __all__ = [
     "AtomRecord",
+    "AttemptRecord",
     "Job",
     "JobFilter",
     "Node",
     "OutputChunk",
+    "at_attempt",
     "atoms",
+    "attempts",
     "counts",
     "find",
     "history",
@@ -56,6 +61,29 @@ def atoms(context: JobContext, jobs: Sequence[Job]) -> dict[str, list[AtomRecord
     return flows.atoms_of(context.database, jobs)
 
 
+def attempts(context: JobContext, job: Job) -> list[AttemptRecord]:
+    """How the job's attempts before the present one ended, oldest first; no query for a job in its first one."""
+    return read_attempts(context.database, job.id) if job.attempt > 1 else []
+
+
+def at_attempt(context: JobContext, job: Job, attempt: int) -> Job:
+    """The job as it was when this attempt ended: for its atoms, its output, its error. Raises JobNotFound."""
+    if attempt == job.attempt:
+        return job
+    found = next((one for one in attempts(context, job) if one.attempt == attempt), None)
+    if found is None:
+        there = "only one" if job.attempt == 1 else f"{job.attempt}, counted from 1"
+        raise JobNotFound(
+            f"Job {job.id} has no attempt {attempt} that was kept.",
+            hint=f"Of its attempts there are {there}.",
+        )
+    return replace(
+        job, attempt=found.attempt, state=found.state, node=found.node, started_ms=found.started_ms,
+        finished_ms=found.finished_ms, result=found.result, error=found.error, owner=None, note=None, deaths=0,
+        cancel=None, parked=None, awaits=None, held=False, adopted=False,
+    )  # fmt: skip
+
+
 def history(context: JobContext, job: Job) -> list[dict[str, Any]]:
     """What happened to the job, oldest first."""
     return context.store.history(job.id)
@@ -74,6 +102,8 @@ def wait(
     on_end: Callable[[Job], None] | None = None,
 ) -> list[Job]:
     """Wait until all the jobs have ended; the jobs as they ended, in the order asked for.
+
+    The end of an attempt that another follows by itself is not the job's.
 
     :param timeout: seconds; raises WaitTimedOut, naming those that are not finished, when they have passed
     :param on_end: called once for each job when it is seen to have ended

@@ -11,11 +11,16 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from jobrunner.errors import BoardUnavailable, WrongBoard
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.envelope import check_envelope
 from jobrunner.model import BoardEntry, JobClass, Posting, Priority
+from jobrunner.policies import Policies
+
+if TYPE_CHECKING:
+    from jobrunner.plugins.registry import JobType
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +74,23 @@ def check(context: JobContext, posting: Posting) -> Posting:
     accepted = job_type.accept(posting)
     capabilities = tuple(sorted({*job_type.capabilities, *posting.capabilities}))
     timeout = posting.timeout if posting.timeout is not None else job_type.timeout
-    priority = posting.priority if posting.priority is not None else job_type.priority
+    policies = posting.policies.over(job_type.policies)
     return replace(
         accepted,
         capabilities=capabilities,
         timeout=timeout,
-        priority=Priority.NORMAL if priority is None else priority,
+        priority=_priority(posting, job_type, policies),
+        policies=policies,
     )
+
+
+def _priority(posting: Posting, job_type: JobType, policies: Policies) -> Priority:
+    """The posting's own; else the highest for what is critical; else the type's."""
+    if posting.priority is not None:
+        return posting.priority
+    if policies.critical:
+        return Priority.VERY_HIGH
+    return Priority.NORMAL if job_type.priority is None else job_type.priority
 
 
 def put_on_board(context: JobContext, entries: Sequence[BoardEntry]) -> bool:

@@ -4,7 +4,8 @@ Invariants:
 
 - A claim counts only once ``begin`` has raised the job's epoch here. The epoch is compared, under a lock on the row,
   by every later write of that owner; whoever began last is the only one who can record anything.
-- A job that is terminal stays so until a person retries it; ``begin`` never returns one. Whoever ends a job that is
+- A job that is terminal stays so until a person retries it (an attempt that its policy has followed by another does
+  not make it terminal); ``begin`` never returns one. Whoever ends a job that is
   not its own raises its epoch too, so that an owner that was thought dead finds that it has lost it.
 - Rows are locked in the order of their ids, so that two transactions over the same jobs cannot dead-lock.
 """
@@ -18,9 +19,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from jobrunner.errors import CorruptRow, JobNotFound, LeaseLost, WrongState
 from jobrunner.model import CancelMode, Job, JobError, JobState, flow_id
+from jobrunner.persistence.attempts import keep_attempt
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import INJECTOR
 from jobrunner.persistence.job_rows import event_row, job_from_row, state_of_row
@@ -28,6 +31,7 @@ from jobrunner.persistence.parking import park_held
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import (
+    A_NEW_ATTEMPT,
     INSERT_EVENTS,
     Settled,
     Settlement,
@@ -53,6 +57,8 @@ __all__ = [
 
 MAX_DEATHS = 5
 """So many owners may die with one job in one attempt; the next claim sets it aside."""
+EARLY_MS = 2_000
+"""A job that is claimed so long before its time goes back: the board lost its delay. Clocks differ by less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +76,12 @@ class Begun:
     """Not in the store at all: to be taken off the board."""
     corrupt: list[str] = field(default_factory=list)
     """Their rows cannot be read: to be handed back with a delay."""
+    early: dict[str, float] = field(default_factory=dict)
+    """Their time has not come: to be handed back with delays of so many seconds."""
+    set_aside: list[Job] = field(default_factory=list)
+    """Those of ``finished`` that were ended here."""
+    held: list[Job] = field(default_factory=list)
+    """Those of ``parked`` that were parked here: their owners died before they could suspend them."""
 
 
 def locking(query: sa.Select[Any]) -> Statement:
@@ -90,6 +102,12 @@ _NOT_READ: dict[str, None] = dict.fromkeys(
 """What tells nothing of a job that is about to run, or has ended: reading it would cost more than deciding."""
 LOCKED_TO_BEGIN = locking(sa.select(*(column for column in jobs.c if column.name not in _NOT_READ)))
 LOCKED_EPOCHS = locking(sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))
+LOCKED_ENDS = locking(
+    sa.select(
+        jobs.c.id, jobs.c.epoch, jobs.c.state, jobs.c.cancel, jobs.c.held, jobs.c.node, jobs.c.started_ms
+    )
+)
+"""What it takes to follow up an attempt with another."""
 
 _HELD = sa.and_(
     sa.func.concat(jobs.c.id, ":", jobs.c.epoch).in_(sa.bindparam("held", expanding=True)),
@@ -139,7 +157,8 @@ def begin(writes: Writes, job_ids: Sequence[str], *, owner: str, node: str, pati
     """Raise the epoch of claimed jobs and make ``owner`` theirs: one transaction of two round trips for any batch.
 
     The jobs come back as they are after that; ``started_ms`` of a job's first owner in its attempt is now. A job that
-    killed MAX_DEATHS owners is set aside as FAILED here, and counts as finished.
+    killed MAX_DEATHS owners is set aside as FAILED here, one that nobody started in time ends as EXPIRED; both count as
+    finished.
     """
     return writes.pipelined(
         lambda pipeline: _begin(pipeline, job_ids, owner=owner, node=node, now_ms=_now_ms()),
@@ -151,17 +170,17 @@ def _begin(pipeline: Pipeline, job_ids: Sequence[str], *, owner: str, node: str,
     rows = [{**_NOT_READ, **row} for row in lock_rows(pipeline, job_ids, LOCKED_TO_BEGIN)]
     begun = Begun()
     begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
-    others = [job for job in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if job is not None]
+    ended = [end for end in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if end is not None]
     _raise_epochs(pipeline, begun.started, owner=owner, node=node, now_ms=now_ms)
-    _set_aside(pipeline, [job for job in others if job.deaths >= MAX_DEATHS], now_ms)
-    for job in others:
-        if job.deaths < MAX_DEATHS:
-            park_held(pipeline, job, now_ms, epoch=job.epoch)
+    end_unstarted(pipeline, ended, now_ms)
+    begun.set_aside.extend(job for job, _ in ended)
+    for job in begun.held:
+        park_held(pipeline, job, now_ms, epoch=job.epoch)
     return begun
 
 
-def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Job | None:
-    """Put a row where it belongs in ``begun``; the job if it is to be set aside, or parked, instead."""
+def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> tuple[Job, Settlement] | None:
+    """Put a row where it belongs in ``begun``; the job, with how it ends, if it is not to be started any more."""
     try:
         job = job_from_row(row)
     except CorruptRow:
@@ -170,8 +189,14 @@ def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Jo
     if job.state.is_terminal:
         begun.finished.append(job.id)
         return None
+    if is_expired(job, now_ms):
+        begun.finished.append(job.id)
+        return replace(job, epoch=job.epoch + 1), expired(job)
     if job.parked is not None:
         begun.parked.append(job.id)
+        return None
+    if job.state is JobState.SCHEDULED and job.available_ms > now_ms + EARLY_MS:
+        begun.early[job.id] = (job.available_ms - now_ms) / 1000
         return None
     # Who claims a job that it owns by the record is alive: its own claim's answer was lost, or it could not settle.
     died = job.state is JobState.RUNNING and job.owner is not None and job.owner != owner
@@ -181,14 +206,36 @@ def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> Jo
     )  # fmt: skip
     if taken.deaths >= MAX_DEATHS:
         begun.finished.append(job.id)
-        return taken
+        return taken, Settlement(state=JobState.FAILED, error=_owners_died(taken.deaths))
     if job.held and job.cancel is None:
         begun.parked.append(job.id)
-        return taken
+        begun.held.append(taken)
+        return None
     begun.started.append(taken)
     if job.started_ms is None:
         begun.fresh.add(job.id)
     return None
+
+
+def is_expired(job: Job, now_ms: int) -> bool:
+    """Whether a job is too old to be started: nobody ever started it, and nobody retried it by hand since."""
+    return (
+        job.expires_ms is not None
+        and job.expires_ms <= now_ms
+        and job.attempt == 1
+        and job.started_ms is None
+        and not job.state.is_terminal
+    )
+
+
+def expired(job: Job) -> Settlement:
+    """How a job ends that nobody started in time; what it waited for last is said with it."""
+    latest = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime((job.expires_ms or 0) / 1000))
+    waited = f" What it waited for: {job.note}" if job.note else ""
+    message = (
+        f"Nobody had started it by {latest}, when it expired.{waited} `jobrunner retry` runs it all the same."
+    )
+    return Settlement(state=JobState.EXPIRED, error=JobError(kind="Expired", message=message))
 
 
 def _raise_epochs(pipeline: Pipeline, started: Sequence[Job], *, owner: str, node: str, now_ms: int) -> None:
@@ -202,19 +249,13 @@ def _raise_epochs(pipeline: Pipeline, started: Sequence[Job], *, owner: str, nod
     pipeline.add(INSERT_EVENTS, claimed)
 
 
-def _set_aside(pipeline: Pipeline, deadly: Sequence[Job], now_ms: int) -> None:
-    """End jobs that kill their owners: FAILED, with the reason in plain words."""
-    for job in deadly:
+def end_unstarted(pipeline: Pipeline, ends: Sequence[tuple[Job, Settlement]], now_ms: int) -> None:
+    """End jobs, whose rows are locked, that are not started any more, under the epochs that they have here."""
+    for job, _ in ends:
         set_columns(pipeline, [job.id], {"epoch": job.epoch, "deaths": job.deaths})
     settled = [
-        Settled(
-            job_id=job.id,
-            epoch=job.epoch,
-            attempt=job.attempt,
-            owner=None,
-            settlement=Settlement(state=JobState.FAILED, error=_owners_died(job.deaths)),
-        )
-        for job in deadly
+        Settled(job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=None, settlement=settlement)
+        for job, settlement in ends
     ]
     settle_rows(pipeline, settled, now_ms)
 
@@ -255,13 +296,14 @@ def hand_back(database: Database, job: Job, settlement: Settlement, *, patience:
     """Leave a job whose flow was not started, under its epoch; raises LeaseLost if somebody else owns it by now."""
 
     def work(pipeline: Pipeline) -> None:
-        rows = lock_rows(pipeline, [job.id], LOCKED_EPOCHS)
+        rows = lock_rows(pipeline, [job.id], LOCKED_ENDS)
         if not rows or rows[0]["epoch"] != job.epoch:
             raise LeaseLost
         if not is_settled(rows[0]["state"], settlement):
             settled = Settled(
-                job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=job.owner, settlement=settlement
-            )
+                job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=job.owner, settlement=settlement,
+                row=rows[0],
+            )  # fmt: skip
             settle_rows(pipeline, [settled], _now_ms())
 
     database.pipelined(work, patience=patience)
@@ -343,9 +385,10 @@ def _anything_done(pipeline: Pipeline, row: Mapping[str, Any]) -> bool:
 
 
 def retry(database: Database, job_id: str) -> Job:
-    """Make a job that ended badly wait again, as a new attempt with a flow of its own.
+    """Make a job that ended badly wait again, as a new attempt with a flow of its own; how the last ended is kept.
 
-    Raises WrongState if it has not ended, or has succeeded; JobNotFound or CorruptRow.
+    It is free of what it waited for, and was asked to do, before. Raises WrongState if it has not ended, or has
+    succeeded, or if another job took its place meanwhile; JobNotFound or CorruptRow.
     """
 
     def work(pipeline: Pipeline) -> Job:
@@ -353,10 +396,11 @@ def retry(database: Database, job_id: str) -> Job:
         _require_ended_badly(job_id, state_of_row(row))
         now_ms = _now_ms()
         changed = {
-            "state": JobState.WAITING.value, "attempt": row["attempt"] + 1, "epoch": row["epoch"] + 1, "deaths": 0,
-            "owner": None, "node": None, "cancel": None, "result": None, "error": None, "note": None,
-            "started_ms": None, "finished_ms": None, "available_ms": now_ms, "updated_ms": now_ms,
+            **A_NEW_ATTEMPT, "state": JobState.WAITING.value, "attempt": row["attempt"] + 1,
+            "epoch": row["epoch"] + 1, "cancel": None, "held": None, "unique_key": row["unique_over"],
+            "available_ms": now_ms, "updated_ms": now_ms,
         }  # fmt: skip
+        keep_attempt(pipeline, {**row, "finished_ms": row["finished_ms"] or now_ms})
         set_columns(pipeline, [job_id], changed)
         retried = event_row(
             job_id, "retried", at_ms=now_ms, epoch=changed["epoch"], attempt=changed["attempt"]
@@ -364,7 +408,13 @@ def retry(database: Database, job_id: str) -> Job:
         pipeline.add(INSERT_EVENTS, [retried])
         return job_from_row({**row, **changed})
 
-    return database.pipelined(work)
+    try:
+        return database.pipelined(work)
+    except IntegrityError as error:  # of its key, which it had given up with its end
+        raise WrongState(
+            f"Job {job_id} cannot be retried now: another job like it waits or runs, and only one of them may.",
+            hint="Wait for that one's end, or cancel it, and try again.",
+        ) from error
 
 
 def _require_ended_badly(job_id: str, state: JobState) -> None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from jobrunner.errors import NotStorable
 from jobrunner.model import TERMINAL_STATES, JobError, JobState, Json, Parked
+from jobrunner.persistence.attempts import keep_attempt
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
 from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row
 from jobrunner.persistence.pipelines.pipeline import Pipeline
@@ -45,6 +46,8 @@ class Settlement:
     available_ms: int | None = None
     parked: Parked | None = None
     awaits: str | None = None
+    again_ms: int | None = None
+    """For a terminal state: then or later the job is run again, so it is only the attempt that ended."""
 
     @property
     def is_off_board(self) -> bool:
@@ -52,7 +55,8 @@ class Settlement:
 
         A held one does, since it may have been resumed meanwhile: who claims it next finds whether it is parked.
         """
-        return self.state.is_terminal or self.parked not in (None, Parked.HELD)
+        ends = self.state.is_terminal and self.again_ms is None
+        return ends or self.parked not in (None, Parked.HELD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,10 +68,14 @@ class Settled:
     attempt: int
     owner: str | None
     settlement: Settlement
+    row: Mapping[str, Any] | None = None
+    """The job's row, or what ENDING names of it, as it was locked: without it no further attempt is made."""
 
 
 def is_settled(state: str, settlement: Settlement) -> bool:
     """Whether a job in ``state`` needs no settling: it has ended, or this replays a commit whose answer was lost."""
+    if settlement.again_ms is not None:
+        return state != JobState.RUNNING.value
     return state in _TERMINAL or state == settlement.state.value
 
 
@@ -76,15 +84,76 @@ def settle_rows(pipeline: Pipeline, settled: Sequence[Settled], now_ms: int) -> 
 
     Costs no round trip of its own: a statement for each set of jobs that are left alike, and one for their events.
     """
+    again = [each for each in settled if _goes_on(each)]
+    ended = [each for each in settled if not _goes_on(each)] if again else settled
     alike: dict[tuple[Any, ...], list[str]] = defaultdict(list)
-    for each in settled:
+    for each in ended:
         alike[tuple(_row(each.settlement, now_ms).items())].append(each.job_id)
     for row, job_ids in alike.items():
         set_columns(pipeline, job_ids, dict(row))
     held = [each.job_id for each in settled if each.settlement.parked is Parked.HELD]
     if held:
         pipeline.add(_NOT_HELD_ANY_MORE, [{"job_ids": sorted(held)}])
+    for each in again:
+        _go_on(pipeline, each, now_ms)
     pipeline.add(INSERT_EVENTS, [_event(each, now_ms) for each in settled])
+
+
+def _goes_on(each: Settled) -> bool:
+    """Whether another attempt follows: not if somebody asked to cancel the job while this one came to its end."""
+    return each.settlement.again_ms is not None and each.row is not None and each.row["cancel"] is None
+
+
+def _go_on(pipeline: Pipeline, each: Settled, now_ms: int) -> None:
+    """Keep the attempt that ended, and have the job wait for the next one."""
+    assert each.row is not None
+    ended = _row(each.settlement, now_ms)
+    keep_attempt(
+        pipeline, {**each.row, **ended, "id": each.job_id, "attempt": each.attempt, "finished_ms": now_ms}
+    )
+    start_ms = max(now_ms, each.settlement.again_ms or 0)
+    waits = {
+        "attempt": each.attempt + 1,
+        "state": _waiting_state(each.row, later=start_ms > now_ms).value,
+        "available_ms": start_ms,
+        "updated_ms": now_ms,
+        "note": _why_again(each, start_ms - now_ms),
+        "parked": Parked.HELD.value if each.row["held"] else None,
+    }
+    set_columns(pipeline, [each.job_id], {**A_NEW_ATTEMPT, **waits})
+
+
+def _waiting_state(row: Mapping[str, Any], *, later: bool) -> JobState:
+    if row["held"]:
+        return JobState.SUSPENDED
+    return JobState.SCHEDULED if later else JobState.WAITING
+
+
+A_NEW_ATTEMPT: Mapping[str, Any] = dict.fromkeys(
+    (
+        "owner",
+        "node",
+        "result",
+        "error",
+        "note",
+        "started_ms",
+        "finished_ms",
+        "parked",
+        "parked_before",
+        "awaits",
+        "adopted",
+        "usage",
+    )
+) | {"deaths": 0}
+"""What a job's row loses with each new attempt."""
+
+
+def _why_again(each: Settled, pause_ms: int) -> str:
+    error = each.settlement.error
+    why = "" if error is None else f": {error.kind}: {error.message}".rstrip(".")
+    wait = f" {pause_ms / 1000:.1f} s later" if pause_ms else ""
+    words = f"Attempt {each.attempt} ended as {each.settlement.state}{why}. The next one follows{wait}."
+    return clip(clean(words), NOTE_LIMIT_BYTES)
 
 
 _NOT_HELD_ANY_MORE = Statement(
@@ -98,6 +167,7 @@ _NOT_HELD_ANY_MORE = Statement(
     many="job_ids",
 )
 """A person may resume a job while its owner stops it: then it waits for its next owner like any other."""
+
 
 INSERT_EVENTS = Statement(events.insert(), columns=EVENT_COLUMNS)
 
@@ -136,14 +206,19 @@ def _row(settlement: Settlement, now_ms: int) -> dict[str, Any]:
 
 def _event(each: Settled, now_ms: int) -> dict[str, Any]:
     error = each.settlement.error
+    kind, state = each.settlement.state.value.lower(), each.settlement.state.value
+    data: dict[str, Json] = {} if error is None else {"error": clean(error.message)[:1000]}
+    if _goes_on(each):
+        pause = max(0, (each.settlement.again_ms or 0) - now_ms) / 1000
+        kind, data = "retrying", {"state": state, **data, "seconds": pause}
     return event_row(
         each.job_id,
-        each.settlement.state.value.lower(),
+        kind,
         at_ms=now_ms,
         epoch=each.epoch,
         attempt=each.attempt,
         owner=each.owner,
-        data=None if error is None else {"error": clean(error.message)[:1000]},
+        data=data or None,
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jobrunner.plugins.graph import render
     from jobrunner.plugins.parameters import ParameterSet
     from jobrunner.plugins.registry import Capability, JobType, PluginProblem, Registry, default_registry
+    from jobrunner.plugins.retrying import retries
     from jobrunner.plugins.skeleton import create_plugin
 
 _HOMES = {
@@ -37,6 +38,7 @@ _HOMES = {
     "graph": ("render",),
     "parameters": ("ParameterSet",),
     "registry": ("Capability", "JobType", "PluginProblem", "Registry", "default_registry"),
+    "retrying": ("retries",),
     "skeleton": ("create_plugin",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -61,6 +63,7 @@ __all__ = [
     "register_capability",
     "register_job",
     "render",
+    "retries",
     "running_classic_type",
 ]
 

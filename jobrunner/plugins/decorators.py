@@ -18,12 +18,16 @@ from jobrunner.plugins.registry import (
     current_registry,
     origin_of,
 )
+from jobrunner.plugins.retrying import retries
+from jobrunner.policies import Policies, RetryPolicy
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Names = Iterable[str | Callable[..., Any]]
 Duration = str | int | float | timedelta
 
 ENGINES = ("serial", "parallel")
+CRITICAL = "CRITICAL"
+"""In the place of a priority: a critical job."""
 
 
 @overload
@@ -39,6 +43,8 @@ def job(
     engine: str = "serial",
     max_workers: int | None = None,
     priority: Priority | str | int | None = None,
+    critical: bool = False,
+    retry: int | RetryPolicy | None = None,
     description: str | None = None,
 ) -> Callable[[Function], Function]: ...
 
@@ -51,13 +57,17 @@ def job(
     engine: str = "serial",
     max_workers: int | None = None,
     priority: Priority | str | int | None = None,
+    critical: bool = False,
+    retry: int | RetryPolicy | None = None,
     description: str | None = None,
 ) -> Any:
     """Register a flow factory as a job type: its parameters are the job's, its docstring's first paragraph
     the help.
 
     ``timeout`` is written as people do (``"2h"``), a number is seconds. ``engine`` is ``serial``, or
-    ``parallel`` with up to ``max_workers`` atoms at once. Raises PluginError for what cannot be registered.
+    ``parallel`` with up to ``max_workers`` atoms at once. ``retry`` is how often a job is run again by itself after it
+    ended badly, or what ``jobrunner.retries`` makes. A ``critical`` job (or one of ``priority="CRITICAL"``) has the
+    highest priority and is retried up to three times at least. Raises PluginError for what cannot be registered.
     """
     if callable(name):
         return job()(name)
@@ -68,6 +78,7 @@ def job(
         _check_function(factory, "job")
         check_signature(factory)
         origin = _origin(factory)
+        is_critical = critical or (isinstance(priority, str) and priority.upper() == CRITICAL)
         job_type = JobType(
             name=check_name(factory.__name__ if name is None else name, "job type"),
             factory=factory,
@@ -76,7 +87,8 @@ def job(
             timeout=_timeout(timeout, factory),
             engine=_engine(engine, max_workers, factory),
             max_workers=max_workers,
-            priority=_priority(priority, factory),
+            priority=None if is_critical else _priority(priority, factory),
+            policies=Policies(retry=_retry(retry, factory), critical=is_critical),
             **origin,
         )
         current_registry().add_type(job_type)
@@ -219,7 +231,16 @@ def _priority(priority: Priority | str | int | None, function: Callable[..., Any
             return Priority[priority.upper().replace("-", "_")]
         return Priority(priority)
     except (KeyError, ValueError):
-        names = ", ".join(level.name for level in Priority)
+        names = ", ".join([CRITICAL, *(level.name for level in Priority)])
         raise PluginError(
             f"the priority of {function.__qualname__} is {priority!r}, and can be {names}"
         ) from None
+
+
+def _retry(retry: int | RetryPolicy | None, function: Callable[..., Any]) -> RetryPolicy | None:
+    if retry is None or isinstance(retry, RetryPolicy):
+        return retry
+    try:
+        return retries(retry)
+    except ValueError as error:
+        raise PluginError(f"the retry of {function.__qualname__}: {error}") from None

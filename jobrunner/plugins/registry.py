@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.errors import PluginError, UnknownCapability, UnknownJobType
 from jobrunner.model import JOB_ID, Json, Posting, Priority
 from jobrunner.plugins.json_limits import shorten
+from jobrunner.policies import NO_POLICIES, Policies
 
 if TYPE_CHECKING:
     from taskflow.flow import Flow
@@ -56,6 +57,8 @@ class JobType:
     engine: str = "serial"
     max_workers: int | None = None
     priority: Priority | None = None
+    policies: Policies = NO_POLICIES
+    """Those of its jobs, where a posting says nothing else."""
 
     @property
     def is_classic(self) -> bool:

@@ -1,10 +1,11 @@
 """What is sent to SQL for one group commit, in the order in which it is sent.
 
 Costs two round trips, whatever the number of flows: one locks the jobs' rows and reads their epochs, one writes all
-that there is and commits. On MariaDB and MySQL both are one, as long as nobody has lost a job: the server compares the
-epochs that it has locked, and stops if they differ. A group of more than a megabyte takes one more for each. Books, new
-flows and new atoms are one statement each, changed rows one for each set of changed columns (on PostgreSQL and SQLite
-one a row), jobs that end one for each way in which they end, and their events one.
+that there is and commits. On MariaDB and MySQL both are one, as long as nobody has lost a job and no attempt ended that
+another may follow: the server compares the epochs that it has locked, and stops if they differ. A group of more than a
+megabyte takes one more for each. Books, new flows and new atoms are one statement each, changed rows one for each set
+of changed columns (on PostgreSQL and SQLite one a row), jobs that end one for each way in which they end, and their
+events one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from jobrunner.model import JobState
 from jobrunner.persistence.journal.flow import Changes, Fence, FlowJournal
 from jobrunner.persistence.output import OUTPUT_COLUMNS, drop_middle, output_rows
-from jobrunner.persistence.ownership import LOCKED_EPOCHS, lock_rows, rely_on_epochs
+from jobrunner.persistence.ownership import LOCKED_ENDS, LOCKED_EPOCHS, lock_rows, rely_on_epochs
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import Settled, is_settled, settle_rows
@@ -31,10 +32,22 @@ from jobrunner.persistence.tables import atomdetails, flowdetails, logbooks, out
 Batch = Sequence[tuple[FlowJournal, Changes]]
 
 
-def epochs_held(pipeline: Pipeline, fences: Sequence[Fence]) -> dict[str, tuple[int, str]]:
-    """Lock the rows of these fences' jobs, in the order of their ids; their epochs and states."""
-    rows = lock_rows(pipeline, [fence.job_id for fence in fences], LOCKED_EPOCHS)
-    return {row["id"]: (row["epoch"], row["state"]) for row in rows}
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+def may_trust(batch: Batch) -> bool:
+    """Whether ``write_trusting`` serves: what follows an attempt that ended depends on more than the epoch."""
+    return not any(_is_retried(changes) for _, changes in batch)
+
+
+def _is_retried(changes: Changes) -> bool:
+    return changes.settlement is not None and changes.settlement.again_ms is not None
+
+
+def epochs_held(pipeline: Pipeline, fences: Sequence[Fence], wanted: Statement = LOCKED_EPOCHS) -> Rows:
+    """Lock the rows of these fences' jobs, in the order of their ids; by id, what is wanted of them."""
+    rows = lock_rows(pipeline, [fence.job_id for fence in fences], wanted)
+    return {row["id"]: row for row in rows}
 
 
 def write_trusting(pipeline: Pipeline, batch: Batch) -> None:
@@ -42,18 +55,20 @@ def write_trusting(pipeline: Pipeline, batch: Batch) -> None:
     fences = [flow.fence for flow, _ in batch if flow.fence is not None]
     if fences:
         rely_on_epochs(pipeline, {fence.job_id: fence.epoch for fence in fences})
-    _write(pipeline, batch, {fence.job_id: (fence.epoch, JobState.RUNNING.value) for fence in fences})
+    running = {"state": JobState.RUNNING.value}
+    _write(pipeline, batch, {fence.job_id: running for fence in fences})
 
 
 def write_batch(pipeline: Pipeline, batch: Batch) -> list[FlowJournal]:
     """Write all changes whose fences hold; the flows that were left out since their jobs have other epochs."""
-    held = epochs_held(pipeline, [flow.fence for flow, _ in batch if flow.fence is not None])
+    wanted = LOCKED_EPOCHS if may_trust(batch) else LOCKED_ENDS
+    held = epochs_held(pipeline, [flow.fence for flow, _ in batch if flow.fence is not None], wanted)
     lost = [flow for flow, _ in batch if not _holds(flow.fence, held)]
     _write(pipeline, [(flow, changes) for flow, changes in batch if _holds(flow.fence, held)], held)
     return lost
 
 
-def _write(pipeline: Pipeline, good: Batch, held: Mapping[str, tuple[int, str]]) -> None:
+def _write(pipeline: Pipeline, good: Batch, held: Rows) -> None:
     now = _now(pipeline)
     _insert_books(pipeline, [changes.book for _, changes in good if changes.book], now)
     _insert_flows(pipeline, [changes.flow for _, changes in good if changes.flow], now)
@@ -64,8 +79,8 @@ def _write(pipeline: Pipeline, good: Batch, held: Mapping[str, tuple[int, str]])
     _settle(pipeline, good, held)
 
 
-def _holds(fence: Fence | None, held: Mapping[str, tuple[int, str]]) -> bool:
-    return fence is None or (fence.job_id in held and held[fence.job_id][0] == fence.epoch)
+def _holds(fence: Fence | None, held: Rows) -> bool:
+    return fence is None or (fence.job_id in held and held[fence.job_id]["epoch"] == fence.epoch)
 
 
 # -- rows that are new, or may be
@@ -161,7 +176,7 @@ def _write_output(pipeline: Pipeline, batch: Batch) -> None:
             drop_middle(pipeline, fence.job_id, fence.attempt, fence.epoch, head=head, before=before)
 
 
-def _settle(pipeline: Pipeline, batch: Batch, held: Mapping[str, tuple[int, str]]) -> None:
+def _settle(pipeline: Pipeline, batch: Batch, held: Rows) -> None:
     settled = [
         Settled(
             job_id=flow.fence.job_id,
@@ -169,11 +184,12 @@ def _settle(pipeline: Pipeline, batch: Batch, held: Mapping[str, tuple[int, str]
             attempt=flow.fence.attempt,
             owner=flow.fence.owner,
             settlement=changes.settlement,
+            row=held[flow.fence.job_id] if _is_retried(changes) else None,
         )
         for flow, changes in batch
         if flow.fence is not None
         and changes.settlement is not None
-        and not is_settled(held[flow.fence.job_id][1], changes.settlement)
+        and not is_settled(held[flow.fence.job_id]["state"], changes.settlement)
     ]
     settle_rows(pipeline, settled, time.time_ns() // 1_000_000)
 

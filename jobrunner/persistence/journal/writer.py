@@ -20,7 +20,7 @@ from jobrunner.persistence.encoding import RESULT_LIMIT_BYTES
 from jobrunner.persistence.faults import is_away, is_passing
 from jobrunner.persistence.journal.flow import Changes, FlowJournal
 from jobrunner.persistence.journal.line import Line
-from jobrunner.persistence.journal.statements import Batch, write_batch, write_trusting
+from jobrunner.persistence.journal.statements import Batch, may_trust, write_batch, write_trusting
 from jobrunner.persistence.link import Link
 from jobrunner.persistence.pipelines.pipeline import NotHeld
 
@@ -143,7 +143,7 @@ class Writer:
             log.warning("The database %s takes writes again.", self.database.name)
 
     def _transaction(self, batch: Batch) -> None:
-        if self.database.dialect == "mysql" and self._wrote_trusting(batch):
+        if self.database.dialect == "mysql" and may_trust(batch) and self._wrote_trusting(batch):
             return
         with self._link.transaction() as pipeline:
             lost = write_batch(pipeline, batch)

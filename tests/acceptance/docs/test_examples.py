@@ -194,6 +194,27 @@ def test_what_threads_and_programs_print_is_kept(writer: CommandLine) -> None:
     assert "Linux" in fine(writer, "logs", job_id)
 
 
+def test_the_how_tos_job_is_run_again_and_its_attempts_are_told(jobrunner: CommandLine) -> None:
+    jobrunner.write(files(page("howto/retry-jobs.md")))
+    job_id = fine(jobrunner, "post", "report", "--source", "missing", "--retry-delay", "0s").strip()
+    fine(jobrunner, "run", "--once")
+    job = jobrunner("status", job_id, "--json").json
+    assert (job["state"], job["attempt"], len(job["attempts"])) == ("REVERTED", 4, 3)
+    (jobrunner.home / "missing").write_text("42", encoding="utf-8")
+    fine(jobrunner, "retry", job_id)
+    fine(jobrunner, "run", "--once")
+    assert "No such file" in fine(jobrunner, "status", job_id, "--attempt", "1")
+    assert "42" in fine(jobrunner, "status", job_id)
+
+
+def test_the_how_tos_program_schedules_a_job(jobrunner: CommandLine) -> None:
+    (program,) = blocks(page("howto/schedule-jobs.md"), "python")
+    job_id = run_python(jobrunner, "-c", program.text).strip()
+    (job,) = jobrunner("list", "--json").json
+    assert (job["id"], job["state"], job["priority"]) == (job_id, "SCHEDULED", "high")
+    assert job["expires_ms"] - job["available_ms"] == 2 * 3_600_000
+
+
 def test_the_capabilities_of_the_how_to_decide(jobrunner: CommandLine) -> None:
     jobrunner.write(files(page("howto/capabilities.md")))
     assert "has_command:ffmpeg, min_free_memory:2GiB" in fine(jobrunner, "types", "convert")

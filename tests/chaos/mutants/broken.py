@@ -83,24 +83,21 @@ def _no_fence() -> list[Change]:
 
 
 _EPOCHS_AS_READ = Statement(
-    sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state).where(
-        jobs.c.id.in_(sa.bindparam("job_ids", expanding=True))
-    ),
-    many="job_ids",
+    sa.select(jobs).where(jobs.c.id.in_(sa.bindparam("job_ids", expanding=True))), many="job_ids"
 )
 
 
 def _compares_apart() -> list[Change]:
-    def read(pipeline: Pipeline, job_ids: Iterable[str]) -> dict[str, tuple[int, str]]:
-        rows = lock_rows(pipeline, list(job_ids), _EPOCHS_AS_READ)
-        return {row["id"]: (row["epoch"], row["state"]) for row in rows}
+    def read(pipeline: Pipeline, job_ids: Iterable[str]) -> statements.Rows:
+        return {row["id"]: row for row in lock_rows(pipeline, list(job_ids), _EPOCHS_AS_READ)}
 
-    def epochs_held(pipeline: Pipeline, fences: Sequence[Fence]) -> dict[str, tuple[int, str]]:
+    def epochs_held(pipeline: Pipeline, fences: Sequence[Fence], wanted: Any = None) -> statements.Rows:
         return read(pipeline, [fence.job_id for fence in fences])
 
     def rely_on_epochs(pipeline: Pipeline, epochs: Mapping[str, int]) -> None:
         wanted = {job_id: (epoch, JobState.RUNNING.value) for job_id, epoch in epochs.items()}
-        if read(pipeline, epochs) != wanted:
+        found = read(pipeline, epochs)
+        if {job_id: (row["epoch"], row["state"]) for job_id, row in found.items()} != wanted:
             raise NotHeld
 
     return [(statements, "epochs_held", epochs_held), (statements, "rely_on_epochs", rely_on_epochs)]

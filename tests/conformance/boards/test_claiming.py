@@ -38,6 +38,41 @@ def test_urgent_first_but_an_hour_of_waiting_makes_up_for_a_level(board: Board) 
     assert board.claim(ALICE, [PLAIN], limit=10, lease=LONG) == in_line
 
 
+def test_a_stream_of_urgent_jobs_starves_nobody(board: Board) -> None:
+    """Twice as many urgent jobs come as are claimed: what is least urgent waits for the hours between the levels."""
+    start_ms, step_ms, levels_ms = 1_700_000_000_000, 1_800_000, 4 * 3_600_000
+    board.post(
+        [BoardEntry(job_id="patient", job_class=PLAIN, priority=Priority.VERY_LOW, posted_ms=start_ms)]
+    )
+    claimed: list[str] = []
+    for step in range(40):
+        at_ms = start_ms + step * step_ms
+        board.post(
+            [
+                BoardEntry(
+                    job_id=f"urgent-{step:02d}-{n}",
+                    job_class=PLAIN,
+                    priority=Priority.VERY_HIGH,
+                    posted_ms=at_ms + n,
+                )
+                for n in range(2)
+            ]
+        )
+        claimed += board.claim(ALICE, [PLAIN], limit=1, lease=LONG)
+    before = claimed[: claimed.index("patient")]
+    assert before == sorted(before), "oldest first within a level"
+    assert len(before) == 2 * levels_ms // step_ms
+    assert claimed[len(before) + 1 :] == sorted(claimed[len(before) + 1 :])
+
+
+@pytest.mark.parametrize("level", Priority)
+def test_within_each_level_the_oldest_goes_first(board: Board, level: Priority) -> None:
+    ages = [7, 3, 9, 1, 5]
+    board.post([entry(str(age), age=age, priority=level) for age in ages])
+    claimed = [board.claim(ALICE, [PLAIN], limit=1, lease=LONG)[0] for _ in ages]
+    assert claimed == ["9", "7", "5", "3", "1"]
+
+
 def test_equal_scores_go_in_the_order_of_posting_over_all_classes(board: Board, other_board: Board) -> None:
     classes = [PLAIN, OTHER, JobClass(type="third")]
     ids = [f"{n * 7919 % 100:02d}" for n in range(100)]

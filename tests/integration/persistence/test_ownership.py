@@ -51,6 +51,7 @@ def in_state(stage: Stage, state: JobState) -> str:
 @pytest.mark.parametrize("state", sorted(OPEN_STATES))
 def test_an_open_job_is_begun_under_a_higher_epoch(stage: Stage, state: JobState) -> None:
     job_id = in_state(stage, state)
+    put(stage.store, job_id, available_ms=now_ms())
     before = stage.store.get(job_id)
     begun = begin(stage.database, [job_id], owner=OTHER, node="beta")
     (job,) = begun.started
@@ -69,6 +70,17 @@ def test_a_job_that_has_ended_is_never_begun(stage: Stage, state: JobState) -> N
     begun = begin(stage.database, [job_id], owner=OTHER, node=NODE)
     assert (begun.started, begun.finished) == ([], [job_id])
     assert stage.store.get(job_id) == before
+
+
+def test_a_job_that_is_claimed_long_before_its_time_goes_back_for_so_long(stage: Stage) -> None:
+    """A board that lost the delay offers it: one whose owner died just after it had settled, for instance."""
+    soon, later = stage.post(available_ms=now_ms() + 1_000)[0], stage.post(available_ms=now_ms() + 60_000)[0]
+    before = stage.store.get(later)
+    begun = begin(stage.database, [soon, later], owner=OTHER, node=NODE)
+    assert [job.id for job in begun.started] == [soon]  # clocks differ
+    assert begun.early.keys() == {later}
+    assert 50 < begun.early[later] <= 60
+    assert stage.store.get(later) == before
 
 
 def test_a_batch_is_sorted_in_one_transaction(stage: Stage) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import argparse
+import calendar
+import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -9,8 +12,10 @@ from jobrunner.cli import main
 from jobrunner.cli.options import empty_namespace
 from jobrunner.cli.post_options import adjusted, reserved
 from jobrunner.cli.post_type import parse_type_options, type_parser
-from jobrunner.model import Posting, Priority
+from jobrunner.errors import UsageError
+from jobrunner.model import JobState, Posting, Priority
 from jobrunner.plugins.registry import JobType
+from jobrunner.policies import Policies, RetryPolicy
 
 
 def copy(source: str, words: list[str], depth: int = 1, wait: bool = False, key: str = "k") -> None:
@@ -104,14 +109,72 @@ def test_the_options_make_the_posting() -> None:
     assert posting.properties == {"own": 1, "a": "1"}
 
 
-def test_the_types_priority_counts_where_none_is_given() -> None:
+def test_a_priority_that_is_not_given_is_left_to_the_type() -> None:
     args, _ = parsed("copy --source s --words w")
-    urgent = JobType(
-        name="copy", factory=copy, module="m", package="m", source="here", priority=Priority.VERY_HIGH
-    )
-    assert adjusted(Posting(type="copy"), args, urgent).priority is Priority.VERY_HIGH
-    assert adjusted(Posting(type="copy"), args, COPY).priority is Priority.NORMAL
+    assert adjusted(Posting(type="copy"), args, COPY).priority is None
     assert adjusted(Posting(type="copy"), args, COPY).author
+
+
+@pytest.mark.parametrize("line", ["--critical copy", "--priority critical copy", "copy --priority CRITICAL"])
+def test_a_critical_job_is_a_policy(line: str) -> None:
+    args, _ = parsed(f"{line} --source s --words w")
+    posting = adjusted(Posting(type="copy"), args, COPY)
+    assert (posting.priority, posting.policies.critical) == (None, True)
+    assert posting.policies.retrying.attempts == 4
+
+
+def test_retries_are_a_policy_that_goes_over_the_types() -> None:
+    args, _ = parsed(
+        "--retry 3 --retry-delay 1m --retry-backoff fixed --retry-on failed,timed-out copy --source s --words w"
+    )
+    retry = adjusted(Posting(type="copy"), args, COPY).policies.retry
+    assert retry == RetryPolicy(attempts=4, delay=60, factor=1, on=(JobState.FAILED, JobState.TIMED_OUT))
+    own = RetryPolicy(attempts=9, delay=7, jitter=0)
+    patient = replace(COPY, policies=Policies(retry=own))
+    args, _ = parsed("--retry-delay 1m copy --source s --words w")
+    assert adjusted(Posting(type="copy"), args, patient).policies.retry == replace(own, delay=60.0)
+    args, _ = parsed("copy --source s --words w")
+    assert adjusted(Posting(type="copy"), args, patient).policies == Policies()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--retry-delay 1m", "How often to retry was not said"),
+        (
+            "--retry 2 --retry-on cancelled",
+            "on is 'cancelled', and has to be one or more of failed, reverted",
+        ),
+        ("--retry 2 --retry-delay soon", "'soon' is not a duration"),
+        ("--retry 2 --retry-backoff wild", "the backoff is 'wild', and can be fixed or exponential"),
+        ("--retry 1000", "0 to 999"),
+        ("--critical --priority low", "has the highest priority"),
+        ("--at 18:30 --delay 1h", "not both"),
+        ("--at 2020-01-01", "is past"),
+        ("--at whenever", "no time that can be read"),
+        ("--zone UTC", "no time"),
+        ("--delay 2h --expires 2020-01-01", "would expire before it may start"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(line: str, message: str) -> None:
+    args, _ = parsed(f"{line} copy --source s --words w")
+    with pytest.raises(UsageError, match=re.escape(message)) as told:
+        adjusted(Posting(type="copy"), args, COPY)
+    assert told.value.hint
+
+
+def test_times_are_read_in_their_zone_and_what_is_odd_about_them_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    year = time.gmtime().tm_year + 2
+    args, _ = parsed(f"--at {year}-02-01T06:00 --zone Asia/Tokyo --expires 90m copy --source s --words w")
+    posting = adjusted(Posting(type="copy"), args, COPY)
+    assert posting.available_ms == calendar.timegm((year, 1, 31, 21, 0, 0)) * 1000
+    assert posting.expires_ms == posting.available_ms + 90 * 60_000
+    assert capsys.readouterr().err == ""
+    args, _ = parsed("--at 2037-03-29T02:30 --zone Europe/Berlin copy --source s --words w")
+    assert adjusted(Posting(type="copy"), args, COPY).available_ms == 2_121_903_000_000
+    assert "does not exist in Europe/Berlin" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_capabilities_can_be_given_as_functions(registry: Registry) -> None:
         ({"timeout": 0}, "the timeout of .*tidy is 0, and has to be more than nothing"),
         ({"engine": "quantum"}, "the engine of .*tidy is 'quantum', and can be serial or parallel"),
         ({"max_workers": 0}, "max_workers of .*tidy is 0, and has to be at least 1"),
-        ({"priority": "now"}, "the priority of .*tidy is 'now', and can be VERY_HIGH, HIGH"),
+        ({"priority": "now"}, "the priority of .*tidy is 'now', and can be CRITICAL, VERY_HIGH, HIGH"),
         ({"capabilities": ["a b"]}, "'a b' cannot be the name of a capability"),
     ],
 )

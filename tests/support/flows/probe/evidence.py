@@ -104,6 +104,32 @@ def failing(evidence: str) -> Any:
     return linear_flow.Flow("failing").add(Step("good", evidence), Step("bad", evidence, fails=True))
 
 
+class Unsteady(Step):
+    """Fails the first times that it is started in its job, whatever the attempt; then it waits for the gate."""
+
+    def __init__(self, name: str, evidence: str, *, fails: int, **options: Any) -> None:
+        super().__init__(name, evidence, **options)
+        self._times = fails
+
+    def execute(self, job_id: str) -> str:
+        lines = [json.loads(line) for line in Path(self._evidence).read_text().splitlines()]
+        ours = [line for line in lines if line["job"] == job_id and line["atom"] == self.name]
+        self._fails = sum(line["what"] == "start" for line in ours) < self._times
+        gate, self._gate = self._gate, "" if self._fails else self._gate
+        try:
+            return super().execute(job_id)
+        finally:
+            self._gate = gate
+
+
+@job
+def unsteady(evidence: str, fails: int = 2, gate: str = "") -> Any:
+    """The second of two atoms fails so many times before it does what it should."""
+    return linear_flow.Flow("unsteady").add(
+        Step("good", evidence), Unsteady("shaky", evidence, fails=fails, gate=gate)
+    )
+
+
 @job(engine="parallel", max_workers=4)
 def side_by_side(evidence: str, gate: str = "") -> Any:
     """Four atoms at once, with a retry around them."""

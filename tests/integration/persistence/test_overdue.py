@@ -1,0 +1,133 @@
+"""Jobs that nobody starts in time, and jobs that are due."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobrunner.model import CancelMode, JobState
+from jobrunner.persistence import overdue
+from jobrunner.persistence.overdue import DUE_MS, Overdue, end_overdue
+from jobrunner.persistence.ownership import Settlement, begin, hand_back, request_cancel, retry
+from jobrunner.persistence.tables import jobs
+from tests.support.journals import NODE, OTHER, OWNER, Stage, now_ms
+
+
+def put(stage: Stage, job_id: str, **columns: Any) -> None:
+    with stage.database.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.id == job_id).values(**columns))
+
+
+def past(stage: Stage, **posting: Any) -> str:
+    """A job that has expired."""
+    (job_id,) = stage.post(expires_ms=now_ms() - 1, **posting)
+    return job_id
+
+
+def test_a_claim_that_comes_too_late_starts_nothing(stage: Stage) -> None:
+    late, fine = past(stage), stage.post(expires_ms=now_ms() + 60_000)[0]
+    put(stage, late, note="Waiting for the node 'n1', on which no conductor runs.")
+    begun = begin(stage.database, [late, fine], owner=OWNER, node=NODE)
+    assert ([job.id for job in begun.started], begun.finished) == ([fine], [late])
+    job = stage.store.get(late)
+    assert (job.state, job.epoch, job.owner, job.started_ms) == (JobState.EXPIRED, 1, None, None)
+    assert job.error is not None
+    assert job.error.kind == "Expired"
+    assert "Nobody had started it by 20" in job.error.message
+    assert "no conductor runs" in job.error.message
+    assert stage.all_events(late) == ["posted", "expired"]
+    assert end_overdue(stage.database) == Overdue()
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        {"state": "WAITING"}, {"state": "SCHEDULED"}, {"state": "BLOCKED", "parked": "after"},
+        {"state": "SUSPENDED", "parked": "held", "held": 1},
+    ],
+)  # fmt: skip
+def test_what_nobody_can_claim_ends_as_well_however_it_waits(stage: Stage, waiting: dict[str, Any]) -> None:
+    job_id, other = past(stage), stage.post(expires_ms=now_ms() + 60_000)[0]
+    put(stage, job_id, **waiting)
+    assert end_overdue(stage.database) == Overdue(expired=[job_id])
+    job = stage.store.get(job_id)
+    assert (job.state, job.epoch, job.parked, job.held) == (JobState.EXPIRED, 1, None, False)
+    assert stage.all_events(job_id) == ["posted", "expired"]
+    assert stage.store.get(other).state is JobState.WAITING
+    assert end_overdue(stage.database) == Overdue()
+
+
+def test_a_job_that_was_ever_started_does_not_expire(stage: Stage) -> None:
+    running, suspended, retried = (stage.post(expires_ms=now_ms() + 60_000)[0] for _ in range(3))
+    begun = {
+        job.id: job
+        for job in begin(stage.database, [running, suspended, retried], owner=OWNER, node=NODE).started
+    }
+    hand_back(stage.database, begun[suspended], Settlement(state=JobState.SUSPENDED))
+    hand_back(stage.database, begun[retried], Settlement(state=JobState.FAILED, again_ms=now_ms()))
+    for job_id in begun:
+        put(stage, job_id, expires_ms=now_ms() - 1)
+    assert end_overdue(stage.database) == Overdue()
+    again = begin(stage.database, [suspended, retried, running], owner=OTHER, node=NODE)
+    assert len(again.started) == 3
+
+
+def test_a_person_who_retries_an_expired_job_wants_it_all_the_same(stage: Stage) -> None:
+    job_id = past(stage)
+    end_overdue(stage.database)
+    retry(stage.database, job_id)
+    assert end_overdue(stage.database) == Overdue()
+    assert begin(stage.database, [job_id], owner=OWNER, node=NODE).started
+
+
+def test_a_job_that_ended_before_it_expired_stays_as_it_is(stage: Stage) -> None:
+    job_id = past(stage)
+    request_cancel(stage.database, job_id, CancelMode.KEEP)
+    assert end_overdue(stage.database) == Overdue()
+    assert stage.store.get(job_id).state is JobState.CANCELLED
+
+
+def test_who_begins_a_job_while_it_is_looked_at_has_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job_id,) = stage.post(expires_ms=now_ms() + 60_000)
+    look = overdue.listing.overdue
+
+    def looked(**wanted: Any) -> Any:
+        query = look(**{**wanted, "now_ms": now_ms() + 120_000})
+        assert [job.id for job in begin(stage.database, [job_id], owner=OWNER, node=NODE).started] == [job_id]
+        return query
+
+    ids: list[str] = []
+    end = overdue._end
+
+    def ended(pipeline: Any, found: list[str], at_ms: int) -> Overdue:
+        ids.extend(found)
+        return end(pipeline, [job_id], now_ms() + 120_000)
+
+    monkeypatch.setattr(overdue.listing, "overdue", looked)
+    monkeypatch.setattr(overdue, "_end", ended)
+    stage.post(expires_ms=now_ms() - 1)
+    assert end_overdue(stage.database) == Overdue()
+    assert ids
+    assert stage.store.get(job_id).state is JobState.RUNNING
+
+
+def test_a_job_that_is_due_and_not_claimed_says_that_it_waits(stage: Stage) -> None:
+    due, later, held = (stage.post(available_ms=now_ms() + 3_600_000)[0] for _ in range(3))
+    put(stage, due, available_ms=now_ms() - DUE_MS - 1_000, note="Attempt 1 ended")
+    put(stage, held, available_ms=now_ms() - DUE_MS - 1_000, parked="held")
+    assert end_overdue(stage.database) == Overdue(due=[due])
+    job = stage.store.get(due)
+    assert (job.state, job.note, job.epoch) == (JobState.WAITING, None, 0)
+    assert stage.store.states([later, held]) == dict.fromkeys([later, held], JobState.SCHEDULED)
+
+
+def test_many_are_ended_in_rounds(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overdue, "AT_ONCE", 10)
+    ids = [past(stage) for _ in range(25)]
+    rounds = []
+    while (found := end_overdue(stage.database)).expired:
+        rounds.append(len(found.expired))
+        assert found.full == (len(found.expired) == 10)
+    assert rounds == [10, 10, 5]
+    assert set(stage.store.states(ids).values()) == {JobState.EXPIRED}
