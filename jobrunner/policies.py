@@ -63,11 +63,22 @@ class RetryPolicy(Policy):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold(Policy):
-    """A semaphore that a job holds while it runs; shared with others that share it, or alone."""
+    """What a job holds of a semaphore while it runs: units of its own, or those that it shares with others that share.
+
+    ``count``, ``starts`` and ``period`` say what the semaphore is like unless somebody has set a limit of its name.
+    """
 
     name: str
     shared: bool = False
     units: int = 1
+    count: int = 1
+    """So many units there are; ANY_NUMBER is no limit."""
+    starts: int = 0
+    """So many jobs may start within ``period`` seconds; 0 is any number."""
+    period: float = 0.0
+
+
+ANY_NUMBER = 2_147_483_647
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +140,16 @@ class Policies:
         given: dict[str, Any] = {
             name: kind.from_json(data[name]) for name, kind in kinds.items() if name in data
         }
-        holds = tuple(Hold.from_json(one) for one in data.get("holds", ()))
+        holds = tuple(_hold_from_json(one) for one in data.get("holds", ()))
         return cls(**given, critical=bool(data.get("critical", False)), holds=holds)
+
+
+def _hold_from_json(data: Json) -> Hold:
+    hold = Hold.from_json(data)
+    numbers = (hold.units, hold.count, hold.starts)
+    if not isinstance(hold.name, str) or not all(isinstance(number, int) for number in numbers):
+        raise ValueError(f"no hold of a semaphore: {data!r}")
+    return hold
 
 
 def _plain(value: Any) -> Json:
