@@ -18,6 +18,7 @@ from jobrunner.errors import NotStorable
 from jobrunner.model import TERMINAL_STATES, JobError, JobState, Json, Parked
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
 from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row
+from jobrunner.persistence.permits import free
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.tables import events, jobs
@@ -59,6 +60,8 @@ class Settled:
     attempt: int
     owner: str | None
     settlement: Settlement
+    holds: tuple[str, ...] = ()
+    """The semaphores that it held, and holds no more."""
 
 
 def is_settled(state: str, settlement: Settlement) -> bool:
@@ -77,6 +80,7 @@ def settle_rows(pipeline: Pipeline, settled: Sequence[Settled], now_ms: int) -> 
     for row, job_ids in alike.items():
         set_columns(pipeline, job_ids, dict(row))
     pipeline.add(INSERT_EVENTS, [_event(each, now_ms) for each in settled])
+    free(pipeline, {each.job_id: each.holds for each in settled if each.holds})
 
 
 INSERT_EVENTS = Statement(events.insert(), columns=EVENT_COLUMNS)

@@ -172,7 +172,9 @@ semaphores = sa.Table(
     metadata,
     sa.Column("name", Exact, primary_key=True),
     sa.Column("count", sa.Integer),  # how many units there are; NULL: as many as the jobs say
-    sa.Column("starts", sa.Integer),  # and how many may start within a period; NULL: as the jobs say, 0: any number
+    sa.Column(
+        "starts", sa.Integer
+    ),  # and how many may start within a period; NULL: as the jobs say, 0: any number
     sa.Column("period_ms", sa.BigInteger),
     sa.Column("started", Text),  # JSON: when the last of them started, oldest first
     sa.Column("said", Text),  # JSON: what a job said last of count, starts and period_ms

@@ -169,6 +169,7 @@ def _settle(pipeline: Pipeline, batch: Batch, held: Mapping[str, tuple[int, str]
             attempt=flow.fence.attempt,
             owner=flow.fence.owner,
             settlement=changes.settlement,
+            holds=flow.fence.holds,
         )
         for flow, changes in batch
         if flow.fence is not None
