@@ -232,7 +232,7 @@ def _ask_for_permits(
     if not asking:
         return
     answers = ask(pipeline, asking)
-    refused = [answers.refused[job.id] for job in asking if job.id in answers.refused]
+    refused = list(answers.refused.values())
     begun.refused.extend(refused)
     begun.started[:] = [job for job in begun.started if job.id not in answers.refused]
     begun.fresh.difference_update(answers.refused)

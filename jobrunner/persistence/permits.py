@@ -79,7 +79,7 @@ def ask(pipeline: Pipeline, asking: Sequence[Job]) -> Answers:
     if any(_has_rate(found[hold.name], hold) for job in asking for hold in job.policies.holds):
         now_ms = pipeline.ask(_now(pipeline.dialect), {})[0]["now_ms"]  # the other is of before the locks
     desk = _Desk(found, now_ms)
-    for job in sorted(asking, key=lambda job: (board_entry(job).score, job.id)):
+    for job in sorted(asking, key=place_of):
         desk.serve(job, has_it=job.id in having)
     desk.write(pipeline, rows)
     return desk.answers
@@ -154,7 +154,16 @@ def _note(refusals: Sequence[Refusal]) -> str:
 
 
 def _wish(job: Job, hold: Hold) -> Wish:
-    return Wish(board_entry(job).score, job.id, hold.units, hold.shared)
+    return Wish(place_of(job), job.id, hold.units, hold.shared)
+
+
+def place_of(job: Job) -> int:
+    """A job's place in every line: as on the board, and of those posted in one millisecond the first goes first."""
+    return min(board_entry(job).score, LAST_SCORE) * 1_000_000 + job.seq % 1_000_000
+
+
+LAST_SCORE = 4 * 10**12
+"""In the year 2096; the product still fits its column."""
 
 
 def _has_rate(one: Semaphore, hold: Hold) -> bool:
@@ -162,7 +171,7 @@ def _has_rate(one: Semaphore, hold: Hold) -> bool:
 
 
 def _row(job: Job, hold: Hold, **columns: Any) -> dict[str, Any]:
-    said = {"units": hold.units, "shared": int(hold.shared), "score": board_entry(job).score}
+    said = {"units": hold.units, "shared": int(hold.shared), "score": place_of(job)}
     return {"job_id": job.id, "semaphore": hold.name, **said, **columns}
 
 
