@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("wait", "wait", "wait until jobs have ended"),
     ("cancel", "cancel", "cancel jobs"),
     ("retry", "retry", "run jobs that ended badly again"),
+    ("limits", "limits", "say how many jobs may run, or start, at once"),
     ("types", "job_types", "list the job types that can be posted"),
     ("nodes", "nodes", "list the machines that run conductors"),
     ("doctor", "doctor", "check configuration, servers and plugins"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli.options import COMMON, assignment, duration
 from jobrunner.model import Posting, Priority
+from jobrunner.policies import Hold
 
 if TYPE_CHECKING:
     from jobrunner.plugins.registry import JobType
@@ -34,6 +35,16 @@ def priority(text: str) -> Priority:
     except KeyError:
         names = ", ".join(level.name.lower().replace("_", "-") for level in Priority)
         raise argparse.ArgumentTypeError(f"{text!r} is no priority; there are {names}") from None
+
+
+def hold(text: str) -> Hold:
+    """A semaphore to hold."""
+    from jobrunner.plugins.holds import parse_hold
+
+    try:
+        return parse_hold(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
@@ -72,6 +83,10 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
         "--capability", metavar="NAME", help="run it only where this capability is met", **collected
     )
     group.add_argument(
+        "--hold", type=hold, metavar="NAME[:N|:shared]",
+        help="run it only while it holds this semaphore: one unit, N of them, or a share", **collected,
+    )  # fmt: skip
+    group.add_argument(
         "--key",
         type=label,
         metavar="KEY",
@@ -94,6 +109,7 @@ def reserved() -> frozenset[str]:
 
 def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> Posting:
     """The posting with what the command's options say."""
+    holds = {one.name: one for one in (*posting.policies.holds, *args.hold)}
     level = args.priority if args.priority is not None else job_type.priority
     return replace(
         posting,
@@ -104,6 +120,7 @@ def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> P
         idempotency_key=args.key,
         properties={**posting.properties, **_tags(args)},
         timeout=args.timeout,
+        policies=replace(posting.policies, holds=tuple(holds.values())),
         author=args.author or _user(),
     )
 

@@ -39,6 +39,8 @@ def job_record(job: Job) -> dict[str, Any]:
         "updated_ms": job.updated_ms,
         "author": job.author,
         "idempotency_key": job.idempotency_key,
+        "holds": [hold.to_json() for hold in job.policies.holds],
+        "unique_key": job.unique_key,
         "note": job.note,
         "result": job.result,
         "error": None if job.error is None else job.error.to_json(),

@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from jobrunner.cli.logging_setup import set_up_logging
 
     flags = {
-        f"conductor.{key}": getattr(args, key) for key in ("processes", "jobs", "name", "lease", "grace")
+        f"conductor.{key}": getattr(args, key)
+        for key in ("processes", "jobs", "max_running", "name", "lease", "grace")
     }
     config = load_config(args, flags).config
     set_up_logging(args.verbose, always=True)

@@ -13,11 +13,13 @@ from typing import Any
 
 from jobrunner.errors import InvalidParameters
 from jobrunner.model import Posting, Priority
+from jobrunner.plugins.holds import check_hold
 from jobrunner.plugins.json_limits import check_json, check_size, shorten
 
 TEXT_LIMIT = 255
 """Characters; what the columns hold."""
 CAPABILITIES_LIMIT = 100
+HOLDS_LIMIT = 20
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999, UTC."""
 LONGEST_S = 10**9
@@ -34,6 +36,7 @@ def check_envelope(posting: Posting) -> Posting:
     _require(key is None or isinstance(key, str), "the idempotency key", key, "text")
     _check_capabilities(posting.capabilities)
     _check_numbers(posting)
+    _check_holds(posting.policies.holds)
     return replace(posting, properties=_properties(posting.properties)) if posting.properties else posting
 
 
@@ -53,6 +56,16 @@ def _check_numbers(posting: Posting) -> None:
     _require(fits, "the time to start at", at_ms, "milliseconds since 1970, before the year 10000")
     lasts = seconds is None or (isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_S)
     _require(lasts, "the time limit", seconds, _SECONDS)
+
+
+def _check_holds(holds: Any) -> None:
+    few = isinstance(holds, (tuple, list)) and len(holds) <= HOLDS_LIMIT
+    _require(few, "the semaphores to hold", holds, f"a list of at most {HOLDS_LIMIT}")
+    for hold in holds:
+        try:
+            check_hold(hold)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvalidParameters(f"a semaphore to hold: {error}") from None
 
 
 def _properties(properties: Mapping[str, Any]) -> dict[str, Any]:

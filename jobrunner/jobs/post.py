@@ -15,14 +15,19 @@ from dataclasses import dataclass, replace
 from jobrunner.errors import BoardUnavailable, WrongBoard
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.envelope import check_envelope
+from jobrunner.jobs.unique import unique_key
 from jobrunner.model import BoardEntry, JobClass, Posting, Priority
+from jobrunner.plugins.holds import merged
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Posted:
-    """The outcome of one posting. ``new`` is false if its idempotency key found a job of before."""
+    """The outcome of one posting.
+
+    ``new`` is false if its idempotency key found a job of before, or if its type is unique and such a job is open.
+    """
 
     job_id: str
     new: bool
@@ -72,6 +77,8 @@ def check(context: JobContext, posting: Posting) -> Posting:
     priority = posting.priority if posting.priority is not None else job_type.priority
     return replace(
         accepted,
+        policies=replace(accepted.policies, holds=merged(job_type.holds, accepted.policies.holds)),
+        unique_key=unique_key(job_type, accepted),
         capabilities=capabilities,
         timeout=timeout,
         priority=Priority.NORMAL if priority is None else priority,

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from jobrunner.errors import CorruptRow, JobNotFound, LeaseLost, WrongState
 from jobrunner.model import CancelMode, Job, JobError, JobState, flow_id
@@ -437,7 +438,8 @@ def cancel_requests(database: Database, owners: Sequence[str]) -> dict[str, Canc
 def retry(database: Database, job_id: str) -> Job:
     """Make a job that ended badly wait again, as a new attempt with a flow of its own.
 
-    Raises WrongState if it has not ended, or has succeeded; JobNotFound or CorruptRow.
+    Raises WrongState if it has not ended, or has succeeded, or if it is unique and another like it is open; JobNotFound
+    or CorruptRow.
     """
 
     def work(pipeline: Pipeline) -> Job:
@@ -448,15 +450,22 @@ def retry(database: Database, job_id: str) -> Job:
             "state": JobState.WAITING.value, "attempt": row["attempt"] + 1, "epoch": row["epoch"] + 1, "deaths": 0,
             "owner": None, "node": None, "cancel": None, "result": None, "error": None, "note": None,
             "started_ms": None, "finished_ms": None, "available_ms": now_ms, "updated_ms": now_ms,
+            "unique_key": row["unique_over"],
         }  # fmt: skip
         set_columns(pipeline, [job_id], changed)
         retried = event_row(
             job_id, "retried", at_ms=now_ms, epoch=changed["epoch"], attempt=changed["attempt"]
         )
         pipeline.add(INSERT_EVENTS, [retried])
+        free_all(pipeline, row)
         return job_from_row({**row, **changed})
 
-    return database.pipelined(work)
+    try:
+        return database.pipelined(work)
+    except IntegrityError as error:
+        raise WrongState(
+            f"Job {job_id} is unique, and another like it is open.", hint="Wait for that one, or cancel it."
+        ) from error
 
 
 def _require_ended_badly(job_id: str, state: JobState) -> None:

@@ -127,10 +127,11 @@ def _looked_at(
         one.line = [
             Wish(r.score, r.job_id, r.units, bool(r.shared)) for r in connection.execute(LINE_QUERY, said)
         ]
-    return [(one, _said(rows[name]["said"]), rows[name]["now_ms"]) for name, one in found.items()]
+    return [(one, terms_said(rows[name]["said"]), rows[name]["now_ms"]) for name, one in found.items()]
 
 
-def _said(text: str | None) -> Terms:
+def terms_said(text: str | None) -> Terms:
+    """What a job said last of a semaphore that nobody set; a mutex, if that cannot be read."""
     with suppress(ValueError, TypeError):
         return Terms(**json.loads(text or "{}"))
     return Terms(count=1)

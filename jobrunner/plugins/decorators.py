@@ -18,6 +18,7 @@ from jobrunner.plugins.registry import (
     current_registry,
     origin_of,
 )
+from jobrunner.policies import Hold
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Names = Iterable[str | Callable[..., Any]]
@@ -40,6 +41,10 @@ def job(
     max_workers: int | None = None,
     priority: Priority | str | int | None = None,
     description: str | None = None,
+    holds: str | Hold | Iterable[str | Hold] = (),
+    max_running: int | None = None,
+    rate: str | None = None,
+    unique: bool | Iterable[str] = False,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -52,12 +57,19 @@ def job(
     max_workers: int | None = None,
     priority: Priority | str | int | None = None,
     description: str | None = None,
+    holds: str | Hold | Iterable[str | Hold] = (),
+    max_running: int | None = None,
+    rate: str | None = None,
+    unique: bool | Iterable[str] = False,
 ) -> Any:
     """Register a flow factory as a job type: its parameters are the job's, its docstring's first paragraph
     the help.
 
     ``timeout`` is written as people do (``"2h"``), a number is seconds. ``engine`` is ``serial``, or
-    ``parallel`` with up to ``max_workers`` atoms at once. Raises PluginError for what cannot be registered.
+    ``parallel`` with up to ``max_workers`` atoms at once. ``holds`` names the semaphores that every job of the type
+    holds while it runs (``"db"``, ``"db:2"``, ``"db:shared"``); ``max_running`` is how many of them run at once,
+    ``rate`` how many start in a time (``"10/1m"``). Of ``unique`` jobs there is one open at most with the same
+    parameters, or the same of those that are named. Raises PluginError for what cannot be registered.
     """
     if callable(name):
         return job()(name)
@@ -77,6 +89,8 @@ def job(
             engine=_engine(engine, max_workers, factory),
             max_workers=max_workers,
             priority=_priority(priority, factory),
+            holds=_holds(name, holds, max_running, rate, factory),
+            unique=_unique(unique, factory),
             **origin,
         )
         current_registry().add_type(job_type)
@@ -209,6 +223,36 @@ def _engine(engine: str, max_workers: int | None, function: Callable[..., Any]) 
             f"max_workers of {function.__qualname__} is {max_workers!r}, and has to be at least 1"
         )
     return engine
+
+
+def _holds(
+    name: str | None,
+    holds: str | Hold | Iterable[str | Hold],
+    max_running: int | None,
+    rate: str | None,
+    function: Callable[..., Any],
+) -> tuple[Hold, ...]:
+    from jobrunner.plugins.holds import hold_of_type, holds_of, merged
+
+    try:
+        own = hold_of_type(name or function.__name__, max_running, rate)
+        return merged(holds_of(holds), [] if own is None else [own])
+    except (ValueError, TypeError) as error:
+        raise PluginError(f"what {function.__qualname__} holds: {error}") from None
+
+
+def _unique(unique: bool | Iterable[str], function: Callable[..., Any]) -> bool | tuple[str, ...]:
+    if isinstance(unique, bool):
+        return unique
+    names = (unique,) if isinstance(unique, str) else tuple(unique)
+    known = inspect.signature(function).parameters
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise PluginError(
+            f"{function.__qualname__} cannot be unique by {', '.join(map(repr, unknown)) or 'nothing'}: "
+            f"name some of its parameters ({', '.join(known) or 'it has none'}), or say True for all"
+        )
+    return tuple(sorted(names))
 
 
 def _priority(priority: Priority | str | int | None, function: Callable[..., Any]) -> Priority | None:

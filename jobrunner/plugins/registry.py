@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.errors import PluginError, UnknownCapability, UnknownJobType
 from jobrunner.model import JOB_ID, Json, Posting, Priority
 from jobrunner.plugins.json_limits import shorten
+from jobrunner.policies import Hold
 
 if TYPE_CHECKING:
     from taskflow.flow import Flow
@@ -56,6 +57,10 @@ class JobType:
     engine: str = "serial"
     max_workers: int | None = None
     priority: Priority | None = None
+    holds: tuple[Hold, ...] = ()
+    """The semaphores that each of its jobs holds while it runs."""
+    unique: bool | tuple[str, ...] = False
+    """Of open jobs with the same parameters, or the same of those named here, there is one at most."""
 
     @property
     def is_classic(self) -> bool:
