@@ -26,6 +26,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=positive, metavar="N", help="jobs that each of them runs at once (default: 16)"
     )
+    parser.add_argument(
+        "--max-running",
+        type=positive,
+        metavar="N",
+        help="jobs that this node runs at once (default: no other limit)",
+    )
     parser.add_argument("--name", metavar="NAME", help="the node's name (default: the host's)")
     parser.add_argument(
         "--lease", type=duration, metavar="TIME", help="how long a dead machine keeps its jobs (default: 10s)"

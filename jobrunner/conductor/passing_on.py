@@ -25,6 +25,11 @@ class PassingOn:
         self._database = database
         self._board = board
 
+    @staticmethod
+    def concerns(job: Job) -> bool:
+        """Whether the job may have left something that others wait for."""
+        return bool(job.policies.holds)
+
     def __call__(self, jobs: Sequence[Job]) -> None:
         names = sorted({hold.name for job in jobs for hold in job.policies.holds})
         if not names:

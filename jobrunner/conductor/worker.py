@@ -193,7 +193,7 @@ class Worker:
         return True
 
     def _is_idle(self) -> bool:
-        return not len(self.held) and not len(self.ended)
+        return not len(self.held) and not len(self.ended) and not self._aftermath.is_busy
 
     def _open_board(self) -> Board | None:
         """The board, as soon as it can be reached; None if the worker is stopped before."""

@@ -18,9 +18,6 @@ from dataclasses import dataclass, field
 
 from jobrunner.policies import Hold
 
-MOST_STARTS = 1000
-"""A rate may allow so many starts in a period, at most: the time of each is kept."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
