@@ -139,10 +139,18 @@ def _count(limit: Limit) -> str:
 
 
 def _rate(limit: Limit) -> str:
-    return f"{limit.starts}/{text.duration(limit.period)}" if limit.starts else ""
+    return f"{limit.starts}/{_time(limit.period)}" if limit.starts else ""
+
+
+def _time(seconds: float) -> str:
+    """As people write it: ``1m``, ``90s``."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
 
 
 def _in_words(limit: Limit) -> str:
     units = "any number of units" if limit.count >= ANY_NUMBER else f"{limit.count} units"
-    starts = f", and {limit.starts} starts in {text.duration(limit.period)}" if limit.starts else ""
+    starts = f", and {limit.starts} starts in {_time(limit.period)}" if limit.starts else ""
     return f"{text.clean(limit.name)} has {units}{starts}; {limit.held} held, {limit.waiting} jobs wait."
