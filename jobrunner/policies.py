@@ -146,8 +146,9 @@ class Policies:
 
 def _hold_from_json(data: Json) -> Hold:
     hold = Hold.from_json(data)
-    numbers = (hold.units, hold.count, hold.starts)
-    if not isinstance(hold.name, str) or not all(isinstance(number, int) for number in numbers):
+    name: Json = hold.name
+    numbers: tuple[Json, ...] = (hold.units, hold.count, hold.starts)
+    if not isinstance(name, str) or not all(isinstance(number, int) for number in numbers):
         raise ValueError(f"no hold of a semaphore: {data!r}")
     return hold
 

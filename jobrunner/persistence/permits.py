@@ -192,7 +192,7 @@ def free_all(pipeline: Pipeline, row: Mapping[str, Any]) -> None:
         pipeline.add(_FREE_ALL, [{"key": row["id"]}])
 
 
-def may_hold(row: Mapping[str, Any]) -> bool:
+def may_hold(row: Any) -> bool:
     """Whether a job may hold, or wait for, something: by its policies, or by a tag."""
     return row["policies"] is not None or row["properties"] != "{}"
 
@@ -256,7 +256,7 @@ def _rows_of(pipeline: Pipeline, names: Sequence[str]) -> dict[str, dict[str, An
     return {row["name"]: row for row in pipeline.ask(_lock(pipeline.dialect), {"names": list(names)})}
 
 
-def semaphore_of_row(row: Mapping[str, Any]) -> Semaphore:
+def semaphore_of_row(row: Any) -> Semaphore:
     return Semaphore(
         name=row["name"],
         count=row["count"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from jobrunner.plugins.quantities import parse_duration
 from jobrunner.policies import ANY_NUMBER, Hold
@@ -45,14 +46,14 @@ def check_name(name: object) -> str:
     return name
 
 
-def check_units(units: int) -> int:
+def check_units(units: Any) -> int:
     """The number, if a job can hold so many units; raises ValueError."""
     if isinstance(units, bool) or not isinstance(units, int) or not 1 <= units <= MOST_UNITS:
         raise ValueError(f"{units!r} units cannot be held: 1 to {MOST_UNITS:,} can")
     return units
 
 
-def check_rate(starts: int, period: float) -> tuple[int, float]:
+def check_rate(starts: Any, period: float) -> tuple[int, float]:
     """The rate, if it can be kept; raises ValueError."""
     if isinstance(starts, bool) or not isinstance(starts, int) or not 1 <= starts <= MOST_STARTS:
         raise ValueError(f"a rate has 1 to {MOST_STARTS:,} starts: choose a shorter time")
