@@ -145,11 +145,26 @@ class Policies:
 
 
 def _hold_from_json(data: Json) -> Hold:
+    """A hold as it may stand in a job's row: one that semaphores cannot be asked for makes that row unreadable."""
     hold = Hold.from_json(data)
     name: Json = hold.name
-    numbers: tuple[Json, ...] = (hold.units, hold.count, hold.starts)
-    if not isinstance(name, str) or not all(isinstance(number, int) for number in numbers):
-        raise ValueError(f"no hold of a semaphore: {data!r}")
+    ranges: dict[str, tuple[Json, float, float]] = {
+        "units": (hold.units, 1, 1_000_000),
+        "count": (hold.count, 0, ANY_NUMBER),
+        "starts": (hold.starts, 0, 1000),
+        "period": (hold.period, 0, 10**8),
+    }
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name) <= 255
+        or name != name.strip()
+        or not name.isprintable()
+    ):
+        raise ValueError(f"{name!r} names no semaphore")
+    for what, (number, least, most) in ranges.items():
+        whole = isinstance(number, int) or (what == "period" and isinstance(number, float))
+        if not whole or not least <= number <= most:
+            raise ValueError(f"{number!r} cannot be the {what} of a semaphore")
     return hold
 
 

@@ -333,6 +333,8 @@ class Worker:
         else:
             self.ended.job_goes_back(held.job, delay=outcome.delay)
         self._aftermath.note(held.job)
+        if held.job.policies.holds:
+            self._aftermath.go()  # somebody waits for what it held
         self.held.remove(held)
         self._wake()
 

@@ -39,11 +39,14 @@ def parse_rate(text: str) -> tuple[int, float]:
 
 def check_name(name: object) -> str:
     """The name, if a semaphore can have it; raises ValueError."""
-    if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT or not name.isprintable() or " " in name:
+    fits = (
+        isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and name.isprintable() and name == name.strip()
+    )
+    if not fits:
         raise ValueError(
-            f"{name!r} cannot name a semaphore: up to {NAME_LIMIT} printable characters, no blanks"
+            f"{repr(name)[:60]} cannot name a semaphore: up to {NAME_LIMIT} printable characters, no blanks around them"
         )
-    return name
+    return str(name)
 
 
 def check_units(units: Any) -> int:

@@ -67,7 +67,7 @@ def test_limits_are_set_changed_listed_and_deleted(jobrunner: CommandLine) -> No
         (("set", "db"), 2, "Nothing was said of db."),
         (("set", "db", "-1"), 2, "-1"),
         (("set", "db", "many"), 2, "'many' is neither a number of units, 0 or more, nor `any`"),
-        (("set", "a b", "1"), 2, "'a b' cannot name a semaphore"),
+        (("set", " ab", "1"), 2, "' ab' cannot name a semaphore"),
         (("set", "db", "--rate", "often"), 2, "is not a rate such as 10/1m"),
         (("set", "db", "--rate", "99999/1h"), 2, "a rate has 1 to 1,000 starts"),
         (("set", "db", "--rate", "0/1h"), 2, "a rate has 1 to 1,000 starts"),
@@ -92,7 +92,7 @@ def test_holds_of_a_posting_and_of_its_type_are_kept(own: CommandLine) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "db:0", "x" * 300])
+@pytest.mark.parametrize("name", ["", "a\tb", "db:0", "x" * 300])
 def test_a_name_that_no_semaphore_can_have_is_refused(plugins: CommandLine, name: str) -> None:
     done = plugins("post", "greet", "--hold", name)
     assert done.code == 2

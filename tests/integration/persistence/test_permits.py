@@ -251,6 +251,32 @@ def test_for_a_process_of_its_own_a_job_keeps_its_permit(stage: Stage) -> None:
     assert started(start(stage, first, owner=OTHER)) == [first]
 
 
+@pytest.mark.parametrize(
+    "hold",
+    [
+        {"name": "db "},
+        {"name": ""},
+        {"name": "x" * 300},
+        {"name": "a\0b"},
+        {"name": 7},
+        {"name": "db", "units": 0},
+        {"name": "db", "units": 10**12},
+        {"name": "db", "units": "many"},
+        {"name": "db", "count": -1},
+        {"name": "db", "starts": 1, "period": "soon"},
+        {"shared": True},
+        [],
+    ],
+)
+def test_a_hold_that_cannot_be_read_harms_its_own_job_only(stage: Stage, hold: Any) -> None:
+    broken, sound = post(stage, 2)
+    with stage.database.write() as connection:
+        text = json.dumps({"holds": [hold]})
+        connection.execute(jobs.update().where(jobs.c.id == broken).values(policies=text))
+    begun = start(stage, broken, sound)
+    assert (begun.corrupt, started(begun)) == ([broken], [sound])
+
+
 # What is left behind
 
 
