@@ -19,8 +19,10 @@ TYPE = "type:"
 """What the name of a job type's own semaphore begins with."""
 
 
-def parse_hold(text: str) -> Hold:
+def parse_hold(text: Any) -> Hold:
     """What somebody wants to hold: ``NAME`` is one unit, ``NAME:2`` two, ``NAME:shared`` a share; raises ValueError."""
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is no semaphore's name")
     name, separator, how = text.strip().rpartition(":")
     if separator and how == "shared":
         return Hold(name=check_name(name), shared=True)
