@@ -10,8 +10,8 @@ Invariants:
 - Who was refused looks once more when its transaction has ended and the board has it again (conductor/passing_on.py):
   what ended meanwhile may have seen nobody waiting.
 
-Costs nothing for jobs that hold nothing. For a batch with some that do: three round trips, and one more for each
-semaphore and where there is a rate.
+Costs nothing for jobs that hold nothing. For one that does: three round trips, and one more for each semaphore beyond
+the first, and where there is a rate; for a batch of several that many to look, and again to lock if some may begin.
 """
 
 from __future__ import annotations
@@ -68,11 +68,26 @@ class Answers:
 def ask(pipeline: Pipeline, asking: Sequence[Job]) -> Answers:
     """Grant these jobs, whose rows are locked, the permits that they need; or put them in line.
 
+    Refusing needs no lock: a batch in which nobody can begin keeps those from waiting who can.
+
     :param asking: jobs with holds
     """
     names = sorted({hold.name for job in asking for hold in job.policies.holds})
+    if len(asking) > 1:
+        rows = _rows_of(pipeline, names, _look(pipeline.dialect))
+        desk = _served(pipeline, asking, rows) if len(rows) == len(names) else None
+        if desk is not None and not desk.has_granted:
+            desk.write_waiting(pipeline)
+            return desk.answers
     rows = _locked(pipeline, names)
-    found, having = _held(pipeline, [semaphore_of_row(rows[name]) for name in names])
+    desk = _served(pipeline, asking, rows)
+    desk.write_waiting(pipeline)
+    desk.write_granted(pipeline, rows)
+    return desk.answers
+
+
+def _served(pipeline: Pipeline, asking: Sequence[Job], rows: Mapping[str, Mapping[str, Any]]) -> _Desk:
+    found, having = _held(pipeline, [semaphore_of_row(row) for row in rows.values()])
     now_ms = max(row["now_ms"] for row in rows.values())
     for one in found.values():
         one.line = _line_of(pipeline, one.name, now_ms)
@@ -81,8 +96,7 @@ def ask(pipeline: Pipeline, asking: Sequence[Job]) -> Answers:
     desk = _Desk(found, now_ms)
     for job in sorted(asking, key=place_of):
         desk.serve(job, has_it=job.id in having)
-    desk.write(pipeline, rows)
-    return desk.answers
+    return desk
 
 
 class _Desk:
@@ -134,9 +148,17 @@ class _Desk:
             return min(LONGEST_S, max(1, max(times) - self._now_ms) / 1000)
         return OFFERED_AGAIN_S * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, protects nothing)
 
-    def write(self, pipeline: Pipeline, rows: Mapping[str, Mapping[str, Any]]) -> None:
-        pipeline.add(_put(pipeline.dialect, _GRANTS), self._granted)
+    @property
+    def has_granted(self) -> bool:
+        """Whether somebody got what nobody had yet."""
+        return bool(self._granted)
+
+    def write_waiting(self, pipeline: Pipeline) -> None:
         pipeline.add(_put(pipeline.dialect, _WAITS), self._waiting)
+
+    def write_granted(self, pipeline: Pipeline, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        """The semaphores' rows are locked."""
+        pipeline.add(_put(pipeline.dialect, _GRANTS), self._granted)
         for name, said in sorted(self._said.items()):
             one = self._found[name]
             now = {"said": json.dumps(asdict(said)), "started": json.dumps(one.started)}
@@ -244,16 +266,16 @@ _LIMITED_TAGS = Statement(
 
 def _locked(pipeline: Pipeline, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The rows of these semaphores, locked; those that nobody knew are made."""
-    found = _rows_of(pipeline, names)
+    found = _rows_of(pipeline, names, _lock(pipeline.dialect))
     missing = [name for name in names if name not in found]
     if missing:
         pipeline.add(_make(pipeline.dialect), [{"name": name} for name in missing])
-        found |= _rows_of(pipeline, missing)
+        found |= _rows_of(pipeline, missing, _lock(pipeline.dialect))
     return found
 
 
-def _rows_of(pipeline: Pipeline, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in pipeline.ask(_lock(pipeline.dialect), {"names": list(names)})}
+def _rows_of(pipeline: Pipeline, names: Sequence[str], wanted: Statement) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in pipeline.ask(wanted, {"names": list(names)})}
 
 
 def semaphore_of_row(row: Any) -> Semaphore:
@@ -290,11 +312,19 @@ def _line_of(pipeline: Pipeline, name: str, now_ms: int) -> list[Wish]:
 
 
 @functools.cache
+def _look(dialect: str) -> Statement:
+    return Statement(_semaphores(dialect), many="names")
+
+
+@functools.cache
 def _lock(dialect: str) -> Statement:
-    wanted = semaphores.c.name.in_(sa.bindparam("names", expanding=True))
-    query = sa.select(semaphores, now_ms_of(dialect).label("now_ms")).where(wanted)
-    locked = query.order_by(semaphores.c.name).with_for_update()
+    locked = _semaphores(dialect).order_by(semaphores.c.name).with_for_update()
     return Statement(locked.with_hint(semaphores, "FORCE INDEX (PRIMARY)", "mysql"), many="names")
+
+
+def _semaphores(dialect: str) -> sa.Select[Any]:
+    wanted = semaphores.c.name.in_(sa.bindparam("names", expanding=True))
+    return sa.select(semaphores, now_ms_of(dialect).label("now_ms")).where(wanted)
 
 
 @functools.cache
