@@ -10,7 +10,7 @@ from typing import Any
 
 from bench import place
 from bench.figures import Measured
-from bench.ours import claiming, drained, failover, idle, latency, listing, memory, posting
+from bench.ours import claiming, contending, drained, failover, idle, latency, listing, memory, posting
 from bench.ours.claiming import Claims
 from bench.ours.idle import IdleCpu
 from bench.ours.latency import Latency
@@ -147,6 +147,16 @@ def _claims(found: Claims) -> Measured:
     return Measured(value=found.times, detail={"few_ms": found.few_ms, "many_ms": found.many_ms})
 
 
+def semaphore(bench: Bench) -> Found:
+    with place.on_servers(bench.servers) as ours:
+        found = contending.contend(ours, number=200, count=3, processes=4)
+    detail = {"pauses_ms": [round(pause, 3) for pause in found.pauses]}
+    return {
+        "semaphore_most": Measured(value=found.most),
+        "semaphore_idle": Measured(value=found.p99, detail=detail),
+    }
+
+
 def idle_cpu(bench: Bench) -> Found:
     with place.on_servers(bench.servers) as ours:
         return {"idle_cpu": _cpu(idle.idle_cpu(ours, seconds=10))}
@@ -219,6 +229,7 @@ COSTS: tuple[Measure, ...] = (
     Measure(rows=("claim_redis",), run=claim_redis),
     Measure(rows=("claim_mariadb",), run=claim_mariadb),
     Measure(rows=("claim_sqlite",), run=claim_sqlite),
+    Measure(rows=("semaphore_most", "semaphore_idle"), run=semaphore),
     Measure(rows=("idle_cpu",), run=idle_cpu),
     Measure(rows=("idle_cpu_embedded",), run=idle_cpu_embedded),
     Measure(rows=("failover_worker",), run=failover_worker),

@@ -70,6 +70,8 @@ ROWS: tuple[Row, ...] = (
     _at_most("claim_redis", "claim with 100,000 jobs waiting against 100, Redis", "times", 1.5),
     _at_most("claim_mariadb", "claim with 100,000 jobs waiting against 100, board in MariaDB", "times", 1.5),
     _at_most("claim_sqlite", "claim with 100,000 jobs waiting against 100, board in SQLite", "times", 1.5),
+    _at_most("semaphore_most", f"a semaphore of 3, 200 jobs, 4 workers, {SERVERS}: at once", "jobs", 3),
+    _at_most("semaphore_idle", "the same: a unit is free while somebody waits, p99", "ms", 50),
     _at_most("idle_cpu", f"CPU of the busiest process of an idle conductor, {SERVERS}", "% of a core", 1),
     _at_most(
         "idle_cpu_embedded", "CPU of the busiest process of an idle conductor, SQLite", "% of a core", 1

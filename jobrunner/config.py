@@ -68,6 +68,12 @@ class ConductorSection(Section):
         default=None, ge=1, le=256, description="Worker processes; default: one a core"
     )
     jobs: int = Field(default=16, ge=1, le=1000, description="Jobs that a worker process runs at once")
+    max_running: int | None = Field(
+        default=None,
+        ge=1,
+        le=256_000,
+        description="Jobs that this node runs at once; default: no limit but these",
+    )
     lease: float = Field(
         10.0, ge=0.5, le=3600, description="Seconds after which a dead machine's jobs are taken over"
     )
@@ -184,7 +190,14 @@ class Config(Section):
 
     @property
     def processes(self) -> int:
-        return self.conductor.processes or len(os.sched_getaffinity(0))
+        """Worker processes; never more than jobs may run."""
+        wanted = self.conductor.processes or len(os.sched_getaffinity(0))
+        return min(wanted, self.conductor.max_running or wanted)
+
+    def jobs_of(self, number: int) -> int:
+        """How many jobs the worker process of this number runs at once: its share of what the node may."""
+        share, rest = divmod(self.conductor.max_running or 256_000, self.processes)
+        return min(self.conductor.jobs, share + (number < rest))
 
     @field_validator("board")
     @classmethod

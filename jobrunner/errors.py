@@ -77,6 +77,12 @@ class DuplicateKey(JobrunnerError):
     exit_code = EXIT_USAGE
 
 
+class LimitNotFound(JobrunnerError):
+    """There is no limit of that name."""
+
+    exit_code = EXIT_NOT_FOUND
+
+
 class JobNotFound(JobrunnerError):
     """There is no such job."""
 

@@ -89,11 +89,22 @@ class RetryPolicy(Policy):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold(Policy):
-    """A semaphore that a job holds while it runs; shared with others that share it, or alone."""
+    """What a job holds of a semaphore while it runs: units of its own, or those that it shares with others that share.
+
+    ``count``, ``starts`` and ``period`` say what the semaphore is like unless somebody has set a limit of its name.
+    """
 
     name: str
     shared: bool = False
     units: int = 1
+    count: int = 1
+    """So many units there are; ANY_NUMBER is no limit."""
+    starts: int = 0
+    """So many jobs may start within ``period`` seconds; 0 is any number."""
+    period: float = 0.0
+
+
+ANY_NUMBER = 2_147_483_647
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,8 +184,32 @@ class Policies:
         given: dict[str, Any] = {
             name: kind.from_json(data[name]) for name, kind in kinds.items() if name in data
         }
-        holds = tuple(Hold.from_json(one) for one in data.get("holds", ()))
+        holds = tuple(_hold_from_json(one) for one in data.get("holds", ()))
         return cls(**given, critical=bool(data.get("critical", False)), holds=holds)
+
+
+def _hold_from_json(data: Json) -> Hold:
+    """A hold as it may stand in a job's row: one that semaphores cannot be asked for makes that row unreadable."""
+    hold = Hold.from_json(data)
+    name: Json = hold.name
+    ranges: dict[str, tuple[Json, float, float]] = {
+        "units": (hold.units, 1, 1_000_000),
+        "count": (hold.count, 0, ANY_NUMBER),
+        "starts": (hold.starts, 0, 1000),
+        "period": (hold.period, 0, 10**8),
+    }
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name) <= 255
+        or name != name.strip()
+        or not name.isprintable()
+    ):
+        raise ValueError(f"{name!r} names no semaphore")
+    for what, (number, least, most) in ranges.items():
+        whole = isinstance(number, int) or (what == "period" and isinstance(number, float))
+        if not whole or not least <= number <= most:
+            raise ValueError(f"{number!r} cannot be the {what} of a semaphore")
+    return hold
 
 
 def _plain(value: Any) -> Json:

@@ -101,6 +101,13 @@ class Board(abc.ABC):
         """Hand claimed jobs back, to be claimed again after ``delay`` seconds; how many were the owner's."""
 
     @abc.abstractmethod
+    def hasten(self, job_ids: Sequence[str]) -> int:
+        """Let those of the given jobs that are delayed be claimed now; how many there were.
+
+        What is waiting, claimed or unknown stays as it is. Wakes whoever blocks in ``wait`` for their class.
+        """
+
+    @abc.abstractmethod
     def release_owner(self, owner: str) -> list[str]:
         """Hand back all that a dead owner holds, at once; the ids."""
 

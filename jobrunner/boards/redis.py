@@ -108,6 +108,9 @@ class RedisBoard(Board):
     def release(self, owner: str, job_ids: Sequence[str], *, delay: float = 0.0) -> int:
         return int(self._redis.run("release", owner, _ms(delay), *job_ids)) if job_ids else 0
 
+    def hasten(self, job_ids: Sequence[str]) -> int:
+        return int(self._redis.run("hasten", *job_ids)) if job_ids else 0
+
     def release_owner(self, owner: str) -> list[str]:
         return list(self._redis.run("release_owner", owner))
 

@@ -4,9 +4,9 @@ MariaDB from 10.6 on, MySQL 8 and PostgreSQL claim with ``FOR UPDATE SKIP LOCKED
 transaction, which a claim that finds nothing does not begin. The clock is the database's.
 
 Statements in a transaction of its own: ``claim`` four and one more for each class that it takes jobs of (three for one
-class; two if nothing waits, on SQLite); ``post`` two per 500 entries; ``keep``, ``release`` and ``consume`` two per 500
-jobs; ``known`` and ``owners`` one per 500; ``classes`` three. ``count`` reads an index once, so it grows with the
-board. How soon a ``wait`` hears of work is told in :mod:`~jobrunner.boards.sql_ears`.
+class; two if nothing waits, on SQLite); ``post`` two per 500 entries; ``keep``, ``release``, ``hasten`` and ``consume``
+two per 500 jobs; ``known`` and ``owners`` one per 500; ``classes`` three. ``count`` reads an index once, so it grows
+with the board. How soon a ``wait`` hears of work is told in :mod:`~jobrunner.boards.sql_ears`.
 """
 
 from __future__ import annotations
@@ -106,6 +106,9 @@ class SqlBoard(Board):
 
     def release(self, owner: str, job_ids: Sequence[str], *, delay: float = 0.0) -> int:
         return sum(self._write(steps.release, owner, page, _ms(delay)) for page in pages(job_ids))
+
+    def hasten(self, job_ids: Sequence[str]) -> int:
+        return sum(self._write(steps.hasten, page) for page in pages(job_ids))
 
     def release_owner(self, owner: str) -> list[str]:
         return self._write(steps.release_owner, owner)

@@ -82,6 +82,12 @@ def release(
     return len(mine)
 
 
+def hasten(connection: Connection, database: Database, job_ids: Sequence[str]) -> int:
+    delayed = [row for row in line.lock(connection, database, job_ids) if row.status == DELAYED]
+    _put_back(connection, database, delayed, 0)
+    return len(delayed)
+
+
 def release_owner(connection: Connection, database: Database, owner: str) -> list[str]:
     held = sa.select(board.c.job_id).where(board.c.owner == owner).order_by(board.c.job_id)
     released: list[str] = []

@@ -11,6 +11,7 @@ from jobrunner.cli import output
 from jobrunner.cli.life_options import CRITICAL, add_retry_options, add_when_options, policies_of, when_of
 from jobrunner.cli.options import COMMON, assignment, duration
 from jobrunner.model import Posting, Priority
+from jobrunner.policies import Hold
 
 if TYPE_CHECKING:
     from jobrunner.plugins.registry import JobType
@@ -37,6 +38,16 @@ def priority(text: str) -> Priority | str:
     except KeyError:
         names = ", ".join([CRITICAL, *(level.name.lower().replace("_", "-") for level in Priority)])
         raise argparse.ArgumentTypeError(f"{text!r} is no priority; there are {names}") from None
+
+
+def hold(text: str) -> Hold:
+    """A semaphore to hold."""
+    from jobrunner.plugins.holds import parse_hold
+
+    try:
+        return parse_hold(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
@@ -74,6 +85,10 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
         "--capability", metavar="NAME", help="run it only where this capability is met", **collected
     )
     group.add_argument(
+        "--hold", type=hold, metavar="NAME[:N|:shared]",
+        help="run it only while it holds this semaphore: one unit, N of them, or a share", **collected,
+    )  # fmt: skip
+    group.add_argument(
         "--key",
         type=label,
         metavar="KEY",
@@ -96,6 +111,7 @@ def reserved() -> frozenset[str]:
 
 def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> Posting:
     """The posting with what the command's options say; how its times were taken is told on stderr if not plain."""
+    holds = {one.name: one for one in (*posting.policies.holds, *args.hold)}
     when = when_of(args)
     for note in when.notes:
         output.say(note)
@@ -106,10 +122,12 @@ def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> P
         priority=args.priority if isinstance(args.priority, Priority) else None,
         available_ms=when.available_ms,
         expires_ms=when.expires_ms,
-        policies=policies_of(args, job_type.policies).over(posting.policies),
         idempotency_key=args.key,
         properties={**posting.properties, **_tags(args)},
         timeout=args.timeout,
+        policies=replace(
+            policies_of(args, job_type.policies).over(posting.policies), holds=tuple(holds.values())
+        ),
         author=args.author or _user(),
     )
 

@@ -21,13 +21,21 @@ def announce(context: JobContext, posted: Sequence[Posted], args: argparse.Names
     """The ids, alone on stdout; what else there is to know goes to stderr."""
     for one in posted:
         if not one.new:
-            output.say(
-                f"the key {args.key!r} was used before: this is the job of then, nothing new was posted."
-            )
+            output.say(_why_not_new(context, one, args))
         if not args.json:
             print(one.job_id, flush=True)
     if args.json and not (args.wait or args.follow):
         _print_records(context, posted)
+
+
+def _why_not_new(context: JobContext, one: Posted, args: argparse.Namespace) -> str:
+    job = context.store.get(one.job_id)
+    if args.key is not None and job.idempotency_key == args.key:
+        return f"the key {args.key!r} was used before: this is the job of then, nothing new was posted."
+    return (
+        f"jobs of type {text.clean(job.type)} are unique, and one like this is open: this is that one, "
+        "nothing new was posted."
+    )
 
 
 def follow_all(context: JobContext, posted: Sequence[Posted], args: argparse.Namespace) -> int:

@@ -41,6 +41,8 @@ def job_record(job: Job) -> dict[str, Any]:
         "updated_ms": job.updated_ms,
         "author": job.author,
         "idempotency_key": job.idempotency_key,
+        "holds": [hold.to_json() for hold in job.policies.holds],
+        "unique_key": job.unique_key,
         "note": job.note,
         "held": job.held,
         "parked": None if job.parked is None else job.parked.value,

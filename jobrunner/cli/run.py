@@ -26,6 +26,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=positive, metavar="N", help="jobs that each of them runs at once (default: 16)"
     )
+    parser.add_argument(
+        "--max-running",
+        type=positive,
+        metavar="N",
+        help="jobs that this node runs at once (default: no other limit)",
+    )
     parser.add_argument("--name", metavar="NAME", help="the node's name (default: the host's)")
     parser.add_argument(
         "--lease", type=duration, metavar="TIME", help="how long a dead machine keeps its jobs (default: 10s)"
@@ -42,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     from jobrunner.cli.logging_setup import set_up_logging
 
     flags = {
-        f"conductor.{key}": getattr(args, key) for key in ("processes", "jobs", "name", "lease", "grace")
+        f"conductor.{key}": getattr(args, key)
+        for key in ("processes", "jobs", "max_running", "name", "lease", "grace")
     }
     config = load_config(args, flags).config
     set_up_logging(args.verbose, always=True)

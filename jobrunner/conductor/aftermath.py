@@ -24,11 +24,13 @@ AT_ONCE = 500
 class Aftermath:
     """A thread that follows up on jobs that were left.
 
-    :param steps: what is done for them; one that fails is logged, and the others go on
+    :param steps: what is done for them; one that fails is logged, and the others go on. A step may have a method
+        ``concerns`` that says of a job whether there can be anything to do: else nobody is woken for it.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = tuple(steps)
+        self._concerns = [getattr(step, "concerns", _everything) for step in steps]
         self._left: deque[Job] = deque()
         self._turns = threading.Semaphore(0)
         self._ending = False
@@ -42,8 +44,13 @@ class Aftermath:
 
     def note(self, job: Job) -> None:
         """A job was left, and SQL has it so; it is followed up on at the next ``go``."""
-        if self._steps:
+        if any(concerns(job) for concerns in self._concerns):
             self._left.append(job)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something noted that was not followed up on in full."""
+        return bool(self._left)
 
     def go(self) -> None:
         """Follow up on what was noted: once for many jobs, since a thread that is woken takes its turn from others."""
@@ -61,13 +68,15 @@ class Aftermath:
     def _run(self) -> None:
         while True:
             self._turns.acquire()
-            while jobs := self._taken():
+            while jobs := self._first():
                 self._follow(jobs)
+                for _ in jobs:
+                    self._left.popleft()
             if self._ending:
                 return
 
-    def _taken(self) -> list[Job]:
-        return [self._left.popleft() for _ in range(min(len(self._left), AT_ONCE))]
+    def _first(self) -> list[Job]:
+        return [self._left[place] for place in range(min(len(self._left), AT_ONCE))]
 
     def _follow(self, jobs: Sequence[Job]) -> None:
         for step in self._steps:
@@ -77,3 +86,7 @@ class Aftermath:
                 log.exception(
                     "what follows from %d jobs was not done in full; the leader does the rest", len(jobs)
                 )
+
+
+def _everything(job: Job) -> bool:
+    return True

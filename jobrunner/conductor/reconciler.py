@@ -6,7 +6,8 @@ It runs on one node at a time, under a lease. It only ever moves the board towar
   runs, and that the board forgot, is left for one more round: its conductor's lease keeper puts it there itself;
 - what stands on the board and is terminal or parked in SQL, or unknown to it, is withdrawn. A job that a person retries
   or resumes between the look and the withdrawal is posted again by the next round;
-- what no living node can claim gets a note that says so.
+- what no living node can claim gets a note that says so;
+- who waits for a semaphore that has room is called, and permits that nobody ended are ended.
 
 Beside that it ends the jobs that expired while nobody could claim them; that is the only state that it changes, under a
 lock on the job's row, so it cannot undo a newer one. A round reads every open job, so after a long one the next has to
@@ -25,6 +26,7 @@ from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import list_nodes, take_lease
 from jobrunner.persistence.overdue import end_overdue
+from jobrunner.persistence.passing import call_late, sweep
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.unowned import note_waiting, unexplained
 
@@ -45,6 +47,7 @@ class Reconciled:
     posted: int = 0
     withdrawn: int = 0
     noted: int = 0
+    called: int = 0
 
 
 class Reconciler:
@@ -74,7 +77,10 @@ class Reconciler:
         if began < self._not_before:
             return None
         done = Reconciled(
-            posted=self.repost_missing(), withdrawn=self.withdraw_finished(), noted=self.note_unclaimable()
+            posted=self.repost_missing(),
+            withdrawn=self.withdraw_finished(),
+            noted=self.note_unclaimable(),
+            called=self.call_waiting(),
         )
         self._not_before = time.monotonic() + SHARE * (time.monotonic() - began)
         return done
@@ -164,6 +170,15 @@ class Reconciler:
                 note = f"Waiting for a node that knows the job type {type_!r}; no living node does."
                 noted += self._note(unexplained(self._database, type_=type_), note)
         return noted
+
+    def call_waiting(self) -> int:
+        """End permits that were left behind, and call those who wait for a semaphore that has room; how many.
+
+        Their conductors do that at once; this is for what they did not come to.
+        """
+        sweep(self._database)
+        called = call_late(self._database)
+        return self._board.hasten(called) if called else 0
 
     def _note(self, job_ids: list[str], note: str) -> int:
         if job_ids:

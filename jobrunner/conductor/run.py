@@ -110,7 +110,12 @@ class _JobRun:
         self.stop = stop
         self.fresh = fresh
         self.fence = Fence(
-            job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=parts.owner, node=parts.node
+            job_id=job.id,
+            epoch=job.epoch,
+            attempt=job.attempt,
+            owner=parts.owner,
+            node=parts.node,
+            holds=tuple(hold.name for hold in job.policies.holds),
         )
         self.journal: FlowJournal | None = None
         # One of its own: a run that lost its lease must find nothing of a later run of the same job in this process.

@@ -63,7 +63,7 @@ class Supervisor:
         self.once = once
         self.node = config.node_name
         self.identity = f"{self.node}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._slots = config.conductor.jobs * config.processes
+        self._slots = sum(config.jobs_of(number) for number in range(config.processes))
         self._claims = Claims()
         self._selector = selectors.DefaultSelector()
         self._forks = ForkServer(config.model_dump(mode="json"), node=self.node)
@@ -204,7 +204,7 @@ class Supervisor:
 
     def _start(self, slot: int | None, suspect: tuple[str, str] | None = None) -> None:
         setup = {
-            "config": self.config.model_dump(mode="json"),
+            "config": self._config_of(slot),
             "once": self.once,
             "log_level": logging.getLevelName(logging.getLogger().getEffectiveLevel()),
             "drained": self._drained,
@@ -218,6 +218,13 @@ class Supervisor:
             if self._drained != setup["drained"]:  # the word came while it was started
                 worker.channel.send("drain", drained=self._drained)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
+
+    def _config_of(self, slot: int | None) -> dict[str, Any]:
+        """The configuration of the worker in this place: with its share of the jobs that the node may run."""
+        config = self.config.model_dump(mode="json")
+        if slot is not None:
+            config["conductor"]["jobs"] = self.config.jobs_of(slot)
+        return config
 
     def _start_due(self) -> None:
         """Start workers in the places of dead ones, and for suspects."""

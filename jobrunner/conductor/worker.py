@@ -21,6 +21,7 @@ from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.ended import EndedJobs
 from jobrunner.conductor.leases import Held, HeldJobs
 from jobrunner.conductor.outage import Outage
+from jobrunner.conductor.passing_on import PassingOn
 from jobrunner.conductor.run import Outcome, RunParts, run_job_then
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
@@ -28,7 +29,7 @@ from jobrunner.model import CancelMode, Job, JobClass, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.link import Link
-from jobrunner.persistence.ownership import Settlement, begin, hand_back
+from jobrunner.persistence.ownership import Settlement, TagLimits, begin, hand_back
 from jobrunner.persistence.store import Store
 from jobrunner.plugins.registry import Registry
 
@@ -98,6 +99,8 @@ class Worker:
         self._classes: frozenset[JobClass] = frozenset()
         self._database = database
         self._link = Link(database)
+        self._tags = TagLimits()
+        self._refused: list[Job] = []
         self._writer = Writer(self._database, patience=config.persistence.patience)
         self._parts = RunParts(
             writer=self._writer,
@@ -134,7 +137,7 @@ class Worker:
 
     def _steps(self, board: Board) -> list[Step]:
         """What is done after jobs were left."""
-        return []
+        return [PassingOn(self._database, board)]
 
     def _work(self, board: Board) -> None:
         scout = Scout(
@@ -163,7 +166,7 @@ class Worker:
 
     def _step(self, board: Board, scout: Scout) -> bool:
         """Tell the board what ended, then claim, or wait; False if there is nothing left to do."""
-        self.ended.tell(board)
+        self._tell(board)
         self._aftermath.go()
         if self._drained:
             return self._rest()
@@ -185,6 +188,13 @@ class Worker:
         self._woken.clear()
         return True
 
+    def _tell(self, board: Board) -> None:
+        """Tell the board what ended; then look again whether those that were refused a permit have to wait."""
+        self.ended.tell(board)
+        refused, self._refused = self._refused, []
+        for job in refused:
+            self._aftermath.note(job)
+
     def _wait_for_room(self) -> bool:
         """Wait for a free slot; while more jobs wait than there are slots, a moment longer, for several of them.
 
@@ -197,7 +207,7 @@ class Worker:
         return True
 
     def _is_idle(self) -> bool:
-        return not len(self.held) and not len(self.ended)
+        return not len(self.held) and not len(self.ended) and not self._aftermath.is_busy
 
     def _open_board(self) -> Board | None:
         """The board, as soon as it can be reached; None if the worker is stopped before."""
@@ -223,7 +233,7 @@ class Worker:
             pass
         self._aftermath.stop()
         try:
-            self.ended.tell(board)
+            self._tell(board)
             board.release_owner(self.owner)
         except BoardUnavailable as error:
             log.warning("%s What was held is free when its lease ends.", error.message)
@@ -269,7 +279,7 @@ class Worker:
         self.held.claimed(ids, until)
         self.channel.send("claimed", ids=ids)
         try:
-            begun = begin(self._link, ids, owner=self.owner, node=self.node)
+            begun = begin(self._link, ids, owner=self.owner, node=self.node, tags=self._tags)
         except BaseException:
             self.held.not_begun(ids)
             self.ended.goes_back(ids, delay=AWAY_S)
@@ -279,7 +289,11 @@ class Worker:
         self.ended.goes_back(begun.corrupt, delay=CORRUPT_S)
         for job_id, seconds in begun.early.items():
             self.ended.goes_back([job_id], delay=seconds)
-        self.held.not_begun([*gone, *begun.corrupt, *begun.early])
+        for refused in begun.refused:
+            self.ended.goes_back([refused.job.id], delay=refused.delay)
+        self._refused += [refused.job for refused in begun.refused]
+        not_now = [*begun.corrupt, *begun.early, *(refused.job.id for refused in begun.refused)]
+        self.held.not_begun([*gone, *not_now])
         for job in begun.set_aside:
             self._aftermath.note(job)
         if begun.corrupt:
@@ -310,7 +324,8 @@ class Worker:
         self.held.not_begun([job.id])
         note = f"It runs in a process of its own, since {job.deaths} processes that ran it died."
         try:
-            hand_back(self._database, job, Settlement(state=JobState.SUSPENDED, note=note))
+            suspended = Settlement(state=JobState.SUSPENDED, note=note)
+            hand_back(self._database, job, suspended, keeps_permits=True)
         except Exception:
             log.exception("job %s could not be left to a process of its own, so it goes back", job.id)
             self.ended.goes_back([job.id], delay=AWAY_S)
@@ -337,6 +352,8 @@ class Worker:
         else:
             self.ended.job_goes_back(held.job, delay=outcome.delay)
         self._aftermath.note(held.job)
+        if held.job.policies.holds:
+            self._aftermath.go()  # somebody waits for what it held
         self.held.remove(held)
         self._wake()
 

@@ -13,12 +13,14 @@ from typing import Any
 
 from jobrunner.errors import InvalidParameters
 from jobrunner.model import Posting, Priority
+from jobrunner.plugins.holds import check_hold
 from jobrunner.plugins.json_limits import check_json, check_size, shorten
 from jobrunner.policies import Policies
 
 TEXT_LIMIT = 255
 """Characters; what the columns hold."""
 CAPABILITIES_LIMIT = 100
+HOLDS_LIMIT = 20
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999, UTC."""
 LONGEST_S = 10**9
@@ -36,6 +38,7 @@ def check_envelope(posting: Posting) -> Posting:
     _check_capabilities(posting.capabilities)
     _check_numbers(posting)
     _require(isinstance(posting.policies, Policies), "the policies", posting.policies, "Policies")
+    _check_holds(posting.policies.holds)
     return replace(posting, properties=_properties(posting.properties)) if posting.properties else posting
 
 
@@ -67,6 +70,16 @@ def _check_expiry(posting: Posting) -> None:
             "The job would expire before it may start.",
             hint="Let it expire later than the time to start at, or leave one of them out.",
         )
+
+
+def _check_holds(holds: Any) -> None:
+    few = isinstance(holds, (tuple, list)) and len(holds) <= HOLDS_LIMIT
+    _require(few, "the semaphores to hold", holds, f"a list of at most {HOLDS_LIMIT}")
+    for hold in holds:
+        try:
+            check_hold(hold)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvalidParameters(f"a semaphore to hold: {error}") from None
 
 
 def _properties(properties: Mapping[str, Any]) -> dict[str, Any]:

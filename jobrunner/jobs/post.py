@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from jobrunner.errors import BoardUnavailable, WrongBoard
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.envelope import check_envelope
+from jobrunner.jobs.unique import unique_key
 from jobrunner.model import BoardEntry, JobClass, Posting, Priority
+from jobrunner.plugins.holds import merged
 from jobrunner.policies import Policies
 
 if TYPE_CHECKING:
@@ -27,7 +29,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Posted:
-    """The outcome of one posting. ``new`` is false if its idempotency key found a job of before."""
+    """The outcome of one posting.
+
+    ``new`` is false if its idempotency key found a job of before, or if its type is unique and such a job is open.
+    """
 
     job_id: str
     new: bool
@@ -74,9 +79,12 @@ def check(context: JobContext, posting: Posting) -> Posting:
     accepted = job_type.accept(posting)
     capabilities = tuple(sorted({*job_type.capabilities, *posting.capabilities}))
     timeout = posting.timeout if posting.timeout is not None else job_type.timeout
-    policies = posting.policies.over(job_type.policies)
+    policies = replace(
+        posting.policies.over(job_type.policies), holds=merged(job_type.holds, posting.policies.holds)
+    )
     return replace(
         accepted,
+        unique_key=unique_key(job_type, accepted),
         capabilities=capabilities,
         timeout=timeout,
         priority=_priority(posting, job_type, policies),

@@ -130,7 +130,7 @@ class Database:
 
     def now_ms(self) -> sa.ColumnElement[int]:
         """The server's clock as an SQL expression: milliseconds since the epoch."""
-        return sa.literal_column(_NOW_MS[self.dialect], sa.BigInteger)
+        return now_ms_of(self.dialect)
 
     def explain(self, error: SQLAlchemyError) -> Exception:
         """The error that a person should see for one of SQLAlchemy's; StoreUnavailable if the server is away."""
@@ -165,6 +165,11 @@ class Database:
     def close(self) -> None:
         """Close all connections. Closing twice is fine."""
         self.engine.dispose()
+
+
+def now_ms_of(dialect: str) -> sa.ColumnElement[int]:
+    """The clock of a server of this kind as an SQL expression."""
+    return sa.literal_column(_NOW_MS[dialect], sa.BigInteger)
 
 
 def _normal_url(text: str) -> URL:

@@ -7,7 +7,8 @@ Invariants:
 - A job that is terminal stays so until a person retries it (an attempt that its policy has followed by another does
   not make it terminal); ``begin`` never returns one. Whoever ends a job that is
   not its own raises its epoch too, so that an owner that was thought dead finds that it has lost it.
-- Rows are locked in the order of their ids, so that two transactions over the same jobs cannot dead-lock.
+- Rows are locked in the order of their ids, and those of semaphores after them, in the order of their names, so that
+  two transactions over the same jobs cannot dead-lock.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import INJECTOR
 from jobrunner.persistence.job_rows import event_row, job_from_row, state_of_row
 from jobrunner.persistence.parking import park_held
+from jobrunner.persistence.permits import Refused, ask, free_all, limited_tags, with_tags
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import (
@@ -47,6 +49,7 @@ __all__ = [
     "MAX_DEATHS",
     "Begun",
     "Settlement",
+    "TagLimits",
     "begin",
     "hand_back",
     "lock_job",
@@ -82,6 +85,25 @@ class Begun:
     """Those of ``finished`` that were ended here."""
     held: list[Job] = field(default_factory=list)
     """Those of ``parked`` that were parked here: their owners died before they could suspend them."""
+    refused: list[Refused] = field(default_factory=list)
+    """They wait for a semaphore: to be handed back with a delay of their own."""
+
+
+class TagLimits:
+    """The limits of tags, as somebody has set them some seconds ago at most; for one thread."""
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] = frozenset()
+        self._read_at = 0.0
+
+    def known(self, pipeline: Pipeline) -> frozenset[str]:
+        if time.monotonic() - self._read_at > TAG_LIMITS_S:
+            self._known = limited_tags(pipeline)
+            self._read_at = time.monotonic()
+        return self._known
+
+
+TAG_LIMITS_S = 3.0
 
 
 def locking(query: sa.Select[Any]) -> Statement:
@@ -153,24 +175,38 @@ class Writes(Protocol):
     def pipelined(self, work: Callable[[Pipeline], T], *, patience: float = 10.0) -> T: ...
 
 
-def begin(writes: Writes, job_ids: Sequence[str], *, owner: str, node: str, patience: float = 10.0) -> Begun:
+def begin(
+    writes: Writes,
+    job_ids: Sequence[str],
+    *,
+    owner: str,
+    node: str,
+    tags: TagLimits | None = None,
+    patience: float = 10.0,
+) -> Begun:
     """Raise the epoch of claimed jobs and make ``owner`` theirs: one transaction of two round trips for any batch.
 
     The jobs come back as they are after that; ``started_ms`` of a job's first owner in its attempt is now. A job that
     killed MAX_DEATHS owners is set aside as FAILED here, one that nobody started in time ends as EXPIRED; both count as
-    finished.
+    finished. One that holds semaphores begins if it gets them; what that costs is told in permits.py.
+
+    :param tags: what is known of the limits of tags, kept from one batch to the next
     """
+    tags = tags or TagLimits()
     return writes.pipelined(
-        lambda pipeline: _begin(pipeline, job_ids, owner=owner, node=node, now_ms=_now_ms()),
+        lambda pipeline: _begin(pipeline, job_ids, owner=owner, node=node, tags=tags, now_ms=_now_ms()),
         patience=patience,
     )
 
 
-def _begin(pipeline: Pipeline, job_ids: Sequence[str], *, owner: str, node: str, now_ms: int) -> Begun:
+def _begin(
+    pipeline: Pipeline, job_ids: Sequence[str], *, owner: str, node: str, tags: TagLimits, now_ms: int
+) -> Begun:
     rows = [{**_NOT_READ, **row} for row in lock_rows(pipeline, job_ids, LOCKED_TO_BEGIN)]
     begun = Begun()
     begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
     ended = [end for end in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if end is not None]
+    _ask_for_permits(pipeline, begun, rows, tags, now_ms)
     _raise_epochs(pipeline, begun.started, owner=owner, node=node, now_ms=now_ms)
     end_unstarted(pipeline, ended, now_ms)
     begun.set_aside.extend(job for job, _ in ended)
@@ -238,6 +274,47 @@ def expired(job: Job) -> Settlement:
     return Settlement(state=JobState.EXPIRED, error=JobError(kind="Expired", message=message))
 
 
+def _ask_for_permits(
+    pipeline: Pipeline, begun: Begun, rows: Sequence[Mapping[str, Any]], tags: TagLimits, now_ms: int
+) -> None:
+    """Leave in ``begun.started`` the jobs that need no semaphore, or have theirs."""
+    if any(job.properties for job in begun.started):
+        limited = tags.known(pipeline)
+        begun.started[:] = [with_tags(job, limited) for job in begun.started]
+    asking = [job for job in begun.started if job.policies.holds]
+    if not asking:
+        return
+    answers = ask(pipeline, asking)
+    refused = list(answers.refused.values())
+    begun.refused.extend(refused)
+    begun.started[:] = [job for job in begun.started if job.id not in answers.refused]
+    begun.fresh.difference_update(answers.refused)
+    _note_refusals(pipeline, refused, {row["id"]: row for row in rows}, now_ms)
+
+
+def _note_refusals(
+    pipeline: Pipeline, refused: Sequence[Refused], rows: Mapping[str, Mapping[str, Any]], now_ms: int
+) -> None:
+    """Say why the jobs wait. One whose owner died without a permit for it has no owner any more."""
+    notes: dict[str, list[str]] = defaultdict(list)
+    for one in refused:
+        before = rows[one.job.id]
+        if before["state"] == JobState.RUNNING.value:
+            _take_from_dead(pipeline, one, now_ms)
+        elif before["note"] != one.note:
+            notes[one.note].append(one.job.id)
+    for note, job_ids in notes.items():
+        set_columns(pipeline, job_ids, {"note": note, "updated_ms": now_ms})
+
+
+def _take_from_dead(pipeline: Pipeline, refused: Refused, now_ms: int) -> None:
+    job = refused.job
+    columns = {"state": JobState.SUSPENDED.value, "owner": None, "epoch": job.epoch, "deaths": job.deaths}
+    set_columns(pipeline, [job.id], {**columns, "note": refused.note, "updated_ms": now_ms})
+    suspended = event_row(job.id, "suspended", at_ms=now_ms, epoch=job.epoch, attempt=job.attempt)
+    pipeline.add(INSERT_EVENTS, [suspended])
+
+
 def _raise_epochs(pipeline: Pipeline, started: Sequence[Job], *, owner: str, node: str, now_ms: int) -> None:
     for deaths, seqs in _by_deaths(started).items():
         said = {"new_owner": owner, "new_node": node, "new_deaths": deaths, "now_ms": now_ms}
@@ -254,7 +331,14 @@ def end_unstarted(pipeline: Pipeline, ends: Sequence[tuple[Job, Settlement]], no
     for job, _ in ends:
         set_columns(pipeline, [job.id], {"epoch": job.epoch, "deaths": job.deaths})
     settled = [
-        Settled(job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=None, settlement=settlement)
+        Settled(
+            job_id=job.id,
+            epoch=job.epoch,
+            attempt=job.attempt,
+            owner=None,
+            settlement=settlement,
+            holds=_names_held(job),
+        )
         for job, settlement in ends
     ]
     settle_rows(pipeline, settled, now_ms)
@@ -265,6 +349,10 @@ def _by_deaths(taken: Sequence[Job]) -> dict[int, list[int]]:
     for job in taken:
         seqs[job.deaths].append(job.seq)
     return seqs
+
+
+def _names_held(job: Job) -> tuple[str, ...]:
+    return tuple(hold.name for hold in job.policies.holds)
 
 
 def _owners_died(deaths: int) -> JobError:
@@ -292,8 +380,18 @@ def rely_on_epochs(pipeline: Pipeline, epochs: Mapping[str, int]) -> None:
     pipeline.rely(RELY_ON_EPOCHS, {"job_ids": ids, "held": held, "number": len(ids)})
 
 
-def hand_back(database: Database, job: Job, settlement: Settlement, *, patience: float = 10.0) -> None:
-    """Leave a job whose flow was not started, under its epoch; raises LeaseLost if somebody else owns it by now."""
+def hand_back(
+    database: Database,
+    job: Job,
+    settlement: Settlement,
+    *,
+    keeps_permits: bool = False,
+    patience: float = 10.0,
+) -> None:
+    """Leave a job whose flow was not started, under its epoch; raises LeaseLost if somebody else owns it by now.
+
+    :param keeps_permits: what it holds stays its own, for an owner who is just about to take it over
+    """
 
     def work(pipeline: Pipeline) -> None:
         rows = lock_rows(pipeline, [job.id], LOCKED_ENDS)
@@ -301,9 +399,14 @@ def hand_back(database: Database, job: Job, settlement: Settlement, *, patience:
             raise LeaseLost
         if not is_settled(rows[0]["state"], settlement):
             settled = Settled(
-                job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=job.owner, settlement=settlement,
+                job_id=job.id,
+                epoch=job.epoch,
+                attempt=job.attempt,
+                owner=job.owner,
+                settlement=settlement,
                 row=rows[0],
-            )  # fmt: skip
+                holds=() if keeps_permits else _names_held(job),
+            )
             settle_rows(pipeline, [settled], _now_ms())
 
     database.pipelined(work, patience=patience)
@@ -363,6 +466,7 @@ def _cancel_now(pipeline: Pipeline, row: Mapping[str, Any]) -> None:
         job_id=row["id"], epoch=epoch, attempt=row["attempt"], owner=None, settlement=settlement
     )
     settle_rows(pipeline, [settled], _now_ms())
+    free_all(pipeline, row)
 
 
 _STARTED_ATOM = Statement(
@@ -406,6 +510,7 @@ def retry(database: Database, job_id: str) -> Job:
             job_id, "retried", at_ms=now_ms, epoch=changed["epoch"], attempt=changed["attempt"]
         )
         pipeline.add(INSERT_EVENTS, [retried])
+        free_all(pipeline, row)
         return job_from_row({**row, **changed})
 
     try:

@@ -19,6 +19,7 @@ from jobrunner.model import TERMINAL_STATES, JobError, JobState, Json, Parked
 from jobrunner.persistence.attempts import keep_attempt
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
 from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row
+from jobrunner.persistence.permits import free
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.tables import events, jobs
@@ -70,6 +71,8 @@ class Settled:
     settlement: Settlement
     row: Mapping[str, Any] | None = None
     """The job's row, or what ENDING names of it, as it was locked: without it no further attempt is made."""
+    holds: tuple[str, ...] = ()
+    """The semaphores that it held, and holds no more."""
 
 
 def is_settled(state: str, settlement: Settlement) -> bool:
@@ -97,6 +100,7 @@ def settle_rows(pipeline: Pipeline, settled: Sequence[Settled], now_ms: int) -> 
     for each in again:
         _go_on(pipeline, each, now_ms)
     pipeline.add(INSERT_EVENTS, [_event(each, now_ms) for each in settled])
+    free(pipeline, {each.job_id: each.holds for each in settled if each.holds})
 
 
 def _goes_on(each: Settled) -> bool:

@@ -49,6 +49,8 @@ __all__ = ["JobFilter", "Store", "board_entry"]
 INSERT_BATCH = 500
 LOOKUP_BATCH = 500
 KEY_LENGTH = 255
+KEY_ATTEMPTS = 10
+"""So often a posting looks again for a job with its key: one that is unique may have ended between two looks."""
 LOST_WITHIN_S = 1.0
 """A connection that is lost later than this had a server that did not answer: that is not asked a second time."""
 
@@ -82,18 +84,18 @@ class Store:
 
         A posting whose idempotency key was used before yields the job of then; raises DuplicateKey if that had
         another type, other parameters or another factory, and UsageError for a key that cannot be kept. None of the
-        postings is stored then.
+        postings is stored then. One whose unique key an open job has yields that job.
         """
         for posting in postings:
             _check_key(posting.idempotency_key)
         rows = [row_of_posting(posting, now_ms) for posting in postings]
-        for attempt in range(3):
+        for attempt in range(KEY_ATTEMPTS):
             outcome, new = self._sorted_out(postings, rows)
             try:
                 self._commit(new)
                 return outcome
             except IntegrityError:  # somebody else used the same key a moment ago: look again
-                if attempt == 2:
+                if attempt == KEY_ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
@@ -102,6 +104,7 @@ class Store:
     ) -> tuple[list[tuple[str, bool]], list[dict[str, Any]]]:
         """For each posting its job's id and whether that is new; and the rows of the new ones."""
         known = self._jobs_by_key([p.idempotency_key for p in postings if p.idempotency_key])
+        open_ = self._open_by_unique_key([p.unique_key for p in postings if p.unique_key])
         outcome: list[tuple[str, bool]] = []
         new: list[dict[str, Any]] = []
         for posting, row in zip(postings, rows, strict=True):
@@ -110,8 +113,13 @@ class Store:
                 _require_same(posting, earlier)
                 outcome.append((earlier["id"], False))
                 continue
+            if posting.unique_key in open_:
+                outcome.append((open_[posting.unique_key], False))
+                continue
             if posting.idempotency_key:
                 known[posting.idempotency_key] = row
+            if posting.unique_key:
+                open_[posting.unique_key] = row["id"]
             new.append(row)
             outcome.append((row["id"], True))
         return outcome, new
@@ -147,6 +155,18 @@ class Store:
                 wanted = jobs.c.idempotency_key.in_(keys[start : start + LOOKUP_BATCH])
                 for row in connection.execute(sa.select(*columns).where(wanted)).mappings():
                     found[row["idempotency_key"]] = row
+        return found
+
+    def _open_by_unique_key(self, keys: Sequence[str]) -> dict[str | None, str]:
+        """The ids of open jobs by their unique keys: a job loses its key when it ends."""
+        found: dict[str | None, str] = {}
+        if not keys:
+            return found
+        with self.database.read() as connection:
+            for start in range(0, len(keys), LOOKUP_BATCH):
+                wanted = jobs.c.unique_key.in_(keys[start : start + LOOKUP_BATCH])
+                for row in connection.execute(sa.select(jobs.c.unique_key, jobs.c.id).where(wanted)):
+                    found[row.unique_key] = row.id
         return found
 
     def get(self, job_id: str) -> Job:
@@ -301,9 +321,10 @@ def _require_same(posting: Posting, earlier: Any) -> None:
         decode(earlier["factory"], what=what),
     )
     if stored != (posting.type, _plain(posting.parameters), _plain(posting.factory)):
+        other = " with other parameters" if earlier["type"] == posting.type else f", not {posting.type}"
         raise DuplicateKey(
             f"The idempotency key {posting.idempotency_key!r} was used before, for job {earlier['id']} "
-            f"of type {earlier['type']} with other parameters.",
+            f"of type {earlier['type']}{other}.",
             hint="Use another key for another job.",
         )
 

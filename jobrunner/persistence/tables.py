@@ -174,10 +174,13 @@ semaphores = sa.Table(
     "semaphores",
     metadata,
     sa.Column("name", Exact, primary_key=True),
-    sa.Column("count", sa.Integer, nullable=False),  # how many may hold it
-    sa.Column("starts", sa.Integer),  # and how many may start within a period; NULL: any number
+    sa.Column("count", sa.Integer),  # how many units there are; NULL: as many as the jobs say
+    sa.Column(
+        "starts", sa.Integer
+    ),  # and how many may start within a period; NULL: as the jobs say, 0: any number
     sa.Column("period_ms", sa.BigInteger),
-    sa.Column("started", Text),  # JSON: when the last of them started
+    sa.Column("started", Text),  # JSON: when the last of them started, oldest first
+    sa.Column("said", Text),  # JSON: what a job said last of count, starts and period_ms
     **_MYSQL,
 )
 
@@ -191,6 +194,7 @@ permits = sa.Table(
     sa.Column("granted", sa.SmallInteger, nullable=False),  # 1: held; 0: waited for
     sa.Column("score", sa.BigInteger, nullable=False),  # place among those who wait
     sa.Column("since_ms", sa.BigInteger, nullable=False),
+    sa.Column("until_ms", sa.BigInteger),  # who waits counts as waiting until then, unless it asks again
     sa.Index("permits_line", "semaphore", "granted", "score"),
     **_MYSQL,
 )

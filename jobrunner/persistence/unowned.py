@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection
 from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import event_row
-from jobrunner.persistence.tables import events, jobs
+from jobrunner.persistence.permits import may_hold
+from jobrunner.persistence.tables import events, jobs, permits
 
 _UNOWNED = tuple(state.value for state in (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED))
 NOTES_AT_ONCE = 500
@@ -56,7 +57,9 @@ def hand_back_of(database: Database, owners: Collection[str]) -> list[str]:
 
     def work(connection: Connection) -> list[str]:
         held = (
-            sa.select(jobs.c.id, jobs.c.epoch, jobs.c.attempt, jobs.c.owner)
+            sa.select(
+                jobs.c.id, jobs.c.epoch, jobs.c.attempt, jobs.c.owner, jobs.c.policies, jobs.c.properties
+            )
             .where(jobs.c.owner.in_(list(owners)), jobs.c.state == JobState.RUNNING.value)
             .order_by(jobs.c.id)
             .with_for_update()
@@ -70,6 +73,9 @@ def hand_back_of(database: Database, owners: Collection[str]) -> list[str]:
             .where(jobs.c.id.in_([row.id for row in rows]))
             .values(state=JobState.SUSPENDED.value, owner=None, epoch=jobs.c.epoch + 1, updated_ms=now_ms)
         )
+        holding = [row.id for row in rows if may_hold(row._mapping)]
+        if holding:
+            connection.execute(permits.delete().where(permits.c.job_id.in_(holding)))
         connection.execute(
             events.insert(),
             [

@@ -19,7 +19,7 @@ from jobrunner.plugins.registry import (
     origin_of,
 )
 from jobrunner.plugins.retrying import retries
-from jobrunner.policies import Policies, RetryPolicy
+from jobrunner.policies import Hold, Policies, RetryPolicy
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Names = Iterable[str | Callable[..., Any]]
@@ -46,6 +46,10 @@ def job(
     critical: bool = False,
     retry: int | RetryPolicy | None = None,
     description: str | None = None,
+    holds: str | Hold | Iterable[str | Hold] = (),
+    max_running: int | None = None,
+    rate: str | None = None,
+    unique: bool | Iterable[str] = False,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -60,6 +64,10 @@ def job(
     critical: bool = False,
     retry: int | RetryPolicy | None = None,
     description: str | None = None,
+    holds: str | Hold | Iterable[str | Hold] = (),
+    max_running: int | None = None,
+    rate: str | None = None,
+    unique: bool | Iterable[str] = False,
 ) -> Any:
     """Register a flow factory as a job type: its parameters are the job's, its docstring's first paragraph
     the help.
@@ -67,7 +75,10 @@ def job(
     ``timeout`` is written as people do (``"2h"``), a number is seconds. ``engine`` is ``serial``, or
     ``parallel`` with up to ``max_workers`` atoms at once. ``retry`` is how often a job is run again by itself after it
     ended badly, or what ``jobrunner.retries`` makes. A ``critical`` job (or one of ``priority="CRITICAL"``) has the
-    highest priority and is retried up to three times at least. Raises PluginError for what cannot be registered.
+    highest priority and is retried up to three times at least. ``holds`` names the semaphores that every job of the
+    type holds while it runs (``"db"``, ``"db:2"``, ``"db:shared"``); ``max_running`` is how many of them run at once,
+    ``rate`` how many start in a time (``"10/1m"``). Of ``unique`` jobs there is one open at most with the same
+    parameters, or the same of those that are named. Raises PluginError for what cannot be registered.
     """
     if callable(name):
         return job()(name)
@@ -89,6 +100,8 @@ def job(
             max_workers=max_workers,
             priority=None if is_critical else _priority(priority, factory),
             policies=Policies(retry=_retry(retry, factory), critical=is_critical),
+            holds=_holds(name, holds, max_running, rate, factory),
+            unique=_unique(unique, factory),
             **origin,
         )
         current_registry().add_type(job_type)
@@ -221,6 +234,36 @@ def _engine(engine: str, max_workers: int | None, function: Callable[..., Any]) 
             f"max_workers of {function.__qualname__} is {max_workers!r}, and has to be at least 1"
         )
     return engine
+
+
+def _holds(
+    name: str | None,
+    holds: str | Hold | Iterable[str | Hold],
+    max_running: int | None,
+    rate: str | None,
+    function: Callable[..., Any],
+) -> tuple[Hold, ...]:
+    from jobrunner.plugins.holds import hold_of_type, holds_of, merged
+
+    try:
+        own = hold_of_type(name or function.__name__, max_running, rate)
+        return merged(holds_of(holds), [] if own is None else [own])
+    except (ValueError, TypeError) as error:
+        raise PluginError(f"what {function.__qualname__} holds: {error}") from None
+
+
+def _unique(unique: bool | Iterable[str], function: Callable[..., Any]) -> bool | tuple[str, ...]:
+    if isinstance(unique, bool):
+        return unique
+    names = (unique,) if isinstance(unique, str) else tuple(unique)
+    known = inspect.signature(function).parameters
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise PluginError(
+            f"{function.__qualname__} cannot be unique by {', '.join(map(repr, unknown)) or 'nothing'}: "
+            f"name some of its parameters ({', '.join(known) or 'it has none'}), or say True for all"
+        )
+    return tuple(sorted(names))
 
 
 def _priority(priority: Priority | str | int | None, function: Callable[..., Any]) -> Priority | None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.errors import PluginError, UnknownCapability, UnknownJobType
 from jobrunner.model import JOB_ID, Json, Posting, Priority
 from jobrunner.plugins.json_limits import shorten
-from jobrunner.policies import NO_POLICIES, Policies
+from jobrunner.policies import NO_POLICIES, Hold, Policies
 
 if TYPE_CHECKING:
     from taskflow.flow import Flow
@@ -59,6 +59,10 @@ class JobType:
     priority: Priority | None = None
     policies: Policies = NO_POLICIES
     """Those of its jobs, where a posting says nothing else."""
+    holds: tuple[Hold, ...] = ()
+    """The semaphores that each of its jobs holds while it runs."""
+    unique: bool | tuple[str, ...] = False
+    """Of open jobs with the same parameters, or the same of those named here, there is one at most."""
 
     @property
     def is_classic(self) -> bool:

@@ -41,6 +41,8 @@ class Fence:
     attempt: int
     owner: str
     node: str
+    holds: tuple[str, ...] = ()
+    """The semaphores that the job holds until it is settled."""
 
 
 @dataclass(slots=True)

@@ -185,6 +185,7 @@ def _settle(pipeline: Pipeline, batch: Batch, held: Rows) -> None:
             owner=flow.fence.owner,
             settlement=changes.settlement,
             row=held[flow.fence.job_id] if _is_retried(changes) else None,
+            holds=flow.fence.holds,
         )
         for flow, changes in batch
         if flow.fence is not None

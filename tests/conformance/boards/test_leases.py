@@ -160,3 +160,32 @@ def test_many_leases_end_at_once(board: Board) -> None:
     board.claim(ALICE, [PLAIN], limit=1, lease=2 * SHORT)
     until(lambda: board.claim(BOB, [PLAIN], limit=1, lease=LONG) == ["mine"])
     assert len(board.claim(BOB, [OTHER], limit=300, lease=LONG)) == 250
+
+
+# Hastening
+
+
+def test_a_hastened_job_can_be_claimed_now_at_its_own_place(board: Board, other_board: Board) -> None:
+    board.post([entry("young"), entry("delayed", delay=LONG), entry("old", age=9)])
+    board.claim(ALICE, [PLAIN], limit=1, lease=LONG)
+    assert board.release(ALICE, ["old"], delay=LONG) == 1
+    assert board.claim(BOB, [PLAIN], limit=3, lease=LONG) == ["young"]
+    assert other_board.hasten(["old", "delayed"]) == 2
+    assert board.claim(BOB, [PLAIN], limit=3, lease=LONG) == ["old", "delayed"]
+
+
+def test_hastening_leaves_alone_what_is_not_delayed(board: Board) -> None:
+    board.post([entry("waiting"), entry("claimed", age=9)])
+    board.claim(ALICE, [PLAIN], limit=1, lease=LONG)
+    assert board.hasten(["waiting", "claimed", "unknown"]) == 0
+    assert board.hasten([]) == 0
+    assert board.count() == BoardCounts(waiting=1, delayed=0, claimed=1)
+    assert board.owners(["waiting", "claimed"]) == {"claimed": ALICE}
+    assert board.known(["unknown"]) == set()
+
+
+def test_hastens_many_at_once(board: Board) -> None:
+    ids = [f"{n:04d}" for n in range(1100)]
+    board.post([entry(job_id, delay=LONG) for job_id in ids])
+    assert board.hasten(ids) == len(ids)
+    assert board.count() == BoardCounts(waiting=len(ids), delayed=0, claimed=0)

@@ -56,6 +56,17 @@ def test_ends_when_a_job_is_posted(waiting: Board, other_board: Board) -> None:
     assert waiting.claim(ALICE, [PLAIN], limit=1, lease=LONG) == ["job"]
 
 
+def test_ends_when_a_delayed_job_is_hastened(waiting: Board, other_board: Board) -> None:
+    other_board.post([entry("job", delay=LONG)])
+    with Waiter(waiting, PLAIN) as waiter:
+        assert_still_waiting(waiter)
+        other_board.hasten(["job"])
+        hastened_at = time.monotonic()
+        assert waiter.join()
+    assert waiter.ended_at - hastened_at < TOO_LATE
+    assert waiting.claim(ALICE, [PLAIN], limit=1, lease=LONG) == ["job"]
+
+
 def test_ends_for_its_own_posts_too(waiting: Board) -> None:
     with Waiter(waiting, PLAIN) as waiter:
         waiting.post([entry()])

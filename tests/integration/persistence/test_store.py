@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from jobrunner.errors import (
     JobNotFound,
     SchemaOutOfDate,
     UsageError,
+    WrongState,
 )
 from jobrunner.model import CancelMode, JobState, Posting, Priority
 from jobrunner.persistence.database import Database
@@ -315,3 +317,43 @@ def test_a_database_without_an_identity_says_so(sqlite_url: str) -> None:
     with pytest.raises(SchemaOutOfDate, match="identity"):
         _ = Store(database).id
     database.close()
+
+
+# Unique jobs
+
+
+def unique(key: str = "u", **options: Any) -> Posting:
+    return Posting(type="t", unique_key=key, **options)
+
+
+def test_a_unique_job_is_the_open_one(store: Store) -> None:
+    (first, new), (second, again) = store.insert([unique(), unique()], now_ms=1)
+    assert (second, new, again) == (first, True, False)
+    assert store.insert([unique(parameters={"a": 1}), unique("v")], now_ms=2)[0] == (first, False)
+    assert store.get(first).unique_key == "u"
+
+
+def test_a_unique_job_that_ended_makes_room(store: Store) -> None:
+    ((first, _),) = store.insert([unique()], now_ms=1)
+    request_cancel(store.database, first, CancelMode.KEEP)
+    ((second, new),) = store.insert([unique()], now_ms=2)
+    assert new
+    with pytest.raises(WrongState, match="another like it is open"):
+        retry(store.database, first)
+    request_cancel(store.database, second, CancelMode.KEEP)
+    assert retry(store.database, first).unique_key == "u"
+    assert store.insert([unique()], now_ms=3) == [(first, False)]
+
+
+def test_of_many_posters_at_once_exactly_one_is_first(store: Store) -> None:
+    together = threading.Barrier(8)
+
+    def post(number: int) -> list[tuple[str, bool]]:
+        together.wait()
+        return [store.insert([unique(f"u{n}")], now_ms=number)[0] for n in range(5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(post, range(8)))
+    for each in zip(*found, strict=True):
+        assert len({job_id for job_id, _ in each}) == 1
+        assert sum(new for _, new in each) == 1

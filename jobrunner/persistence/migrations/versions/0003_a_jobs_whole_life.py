@@ -123,10 +123,11 @@ def upgrade() -> None:
     op.create_table(
         "semaphores",
         sa.Column("name", Exact, primary_key=True),
-        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("count", sa.Integer()),
         sa.Column("starts", sa.Integer()),
         sa.Column("period_ms", sa.BigInteger()),
         sa.Column("started", Text),
+        sa.Column("said", Text),
         **MYSQL,
     )
     op.create_table(
@@ -138,6 +139,7 @@ def upgrade() -> None:
         sa.Column("granted", sa.SmallInteger(), nullable=False),
         sa.Column("score", sa.BigInteger(), nullable=False),
         sa.Column("since_ms", sa.BigInteger(), nullable=False),
+        sa.Column("until_ms", sa.BigInteger()),
         **MYSQL,
     )
     op.create_index("permits_line", "permits", ["semaphore", "granted", "score"])

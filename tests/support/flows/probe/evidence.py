@@ -98,6 +98,37 @@ def quick(evidence: str) -> Any:
     return linear_flow.Flow("quick").add(Step("only", evidence))
 
 
+class Busy(Task):  # type: ignore[misc]
+    def execute(self, job_id: str, evidence: str, seconds: float) -> None:
+        leave(evidence, job=job_id, atom=self.name, what="start")
+        time.sleep(seconds)
+        leave(evidence, job=job_id, atom=self.name, what="end")
+
+
+@job
+def busy(evidence: str, seconds: float = 0.02) -> Any:
+    """One atom that takes some time."""
+    return linear_flow.Flow("busy").add(Busy("busy"))
+
+
+@job(max_running=2)
+def two_at_once(evidence: str, seconds: float = 0.1) -> Any:
+    """One atom that takes some time; two run at once."""
+    return linear_flow.Flow("two_at_once").add(Busy("busy"))
+
+
+@job(rate="3/1s")
+def three_a_second(evidence: str, seconds: float = 0.01) -> Any:
+    """One atom; three start in a second."""
+    return linear_flow.Flow("three_a_second").add(Busy("busy"))
+
+
+@job(unique=("name",))
+def one_a_name(evidence: str, name: str, note: str = "", gate: str = "") -> Any:
+    """One atom that waits for the gate; one a name is open."""
+    return linear_flow.Flow("one_a_name").add(Step("only", evidence, gate=gate))
+
+
 @job
 def failing(evidence: str) -> Any:
     """The second of two atoms fails."""

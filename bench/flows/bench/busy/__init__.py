@@ -1,0 +1,1 @@
+"""A job type that takes some time: an ordinary plugin."""

@@ -1,0 +1,148 @@
+"""Who is next to have a semaphore, and what is left behind of permits.
+
+Looking locks nothing: what is seen may be over a moment later, and whoever is called is asked again when it is begun.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from jobrunner.model import TERMINAL_STATES, JobState
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.permits import GRANTED, LINE_QUERY, LINE_SEEN, semaphore_of_row
+from jobrunner.persistence.semaphores import Semaphore, Terms, Wish
+from jobrunner.persistence.tables import jobs, permits, semaphores
+
+AT_ONCE = 500
+COMES_MS = 10_000
+"""Who was called, and does not come within this time, is not waited for any more."""
+FORGET_MS = 24 * 3_600_000
+"""A semaphore that nobody set, holds or waits for is forgotten if nobody started by it for so long."""
+
+_LEFT = tuple(
+    state.value for state in (*TERMINAL_STATES, JobState.WAITING, JobState.SCHEDULED, JobState.BLOCKED)
+)
+"""In these states a job holds nothing. One that is suspended may: it is on its way to a process of its own."""
+
+
+def next_in_line(database: Database, names: Sequence[str]) -> list[str]:
+    """The jobs that wait for these semaphores and could begin now; the first in line first."""
+    with database.read() as connection:
+        found = _looked_at(connection, database, names)
+        return list(dict.fromkeys(job_id for one, said, now in found for job_id in _fitting(one, said, now)))
+
+
+def call_late(database: Database) -> list[str]:
+    """Those who could begin now of all that wait; one that does not come soon is not waited for any more.
+
+    So a job that no living node can run does not keep a semaphore from others.
+    """
+    query = sa.select(permits.c.semaphore).where(permits.c.granted == 0).distinct().limit(AT_ONCE)
+    with database.read() as connection:
+        names = list(connection.execute(query).scalars())
+    called = next_in_line(database, sorted(names)) if names else []
+    if called:
+        until = database.now_ms() + COMES_MS
+        late = permits.update().where(
+            permits.c.job_id.in_(called[:AT_ONCE]), permits.c.granted == 0, permits.c.until_ms > until
+        )
+        database.retrying(lambda connection: connection.execute(late.values(until_ms=until)))
+    return called
+
+
+def sweep(database: Database) -> int:
+    """End permits that nobody ended: of jobs that were deleted, or that a conductor of an earlier version left.
+
+    How many there were. Also forgets semaphores of which nothing is left.
+    """
+    left = (
+        sa.select(permits.c.job_id, jobs.c.id)
+        .join(jobs, jobs.c.id == permits.c.job_id, isouter=True)
+        .where(sa.or_(jobs.c.id.is_(None), sa.and_(permits.c.granted == 1, _is_left()), _is_terminal()))
+        .limit(AT_ONCE)
+    )
+    with database.read() as connection:
+        rows = connection.execute(left).all()
+    swept = 0
+    if rows:
+        job_ids = sorted({row[0] for row in rows})
+        swept = database.retrying(lambda connection: _sweep(connection, job_ids))
+    _forget(database)
+    return swept
+
+
+def _sweep(connection: Connection, job_ids: Sequence[str]) -> int:
+    """The jobs' rows are locked first: one may have been begun again meanwhile."""
+    locked = sa.select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(job_ids))
+    states = {row.id: row.state for row in connection.execute(locked.order_by(jobs.c.id).with_for_update())}
+    gone = [job_id for job_id in job_ids if states.get(job_id, _LEFT[0]) in _LEFT]
+    return connection.execute(permits.delete().where(permits.c.job_id.in_(gone))).rowcount if gone else 0
+
+
+def _is_left() -> sa.ColumnElement[bool]:
+    return sa.or_(jobs.c.state.in_(_LEFT), jobs.c.parked.is_not(None))
+
+
+def _is_terminal() -> sa.ColumnElement[bool]:
+    return jobs.c.state.in_([state.value for state in TERMINAL_STATES])
+
+
+def _forget(database: Database) -> None:
+    """Whoever needs a semaphore makes it anew, so one that is forgotten too early is only made once more."""
+    unset = sa.and_(
+        semaphores.c.count.is_(None), semaphores.c.starts.is_(None), semaphores.c.said.is_not(None)
+    )
+    used = sa.exists().where(permits.c.semaphore == semaphores.c.name)
+    query = sa.select(semaphores.c.name, semaphores.c.started).where(unset, ~used).limit(AT_ONCE)
+    with database.read() as connection:
+        now_ms = connection.execute(sa.select(database.now_ms())).scalar_one()
+        idle = [row.name for row in connection.execute(query) if _last(row.started) + FORGET_MS < now_ms]
+    if idle:
+        forget = semaphores.delete().where(semaphores.c.name.in_(idle), unset, ~used)
+        database.retrying(lambda connection: connection.execute(forget))
+
+
+def _last(text: str | None) -> int:
+    with suppress(ValueError, TypeError, IndexError):
+        return int(json.loads(text or "[]")[-1])
+    return 0
+
+
+def _looked_at(
+    connection: Connection, database: Database, names: Sequence[str]
+) -> list[tuple[Semaphore, Terms, int]]:
+    wanted = sa.select(semaphores, database.now_ms().label("now_ms")).where(semaphores.c.name.in_(names))
+    rows = {row["name"]: row for row in connection.execute(wanted).mappings()}
+    found = {name: semaphore_of_row(row) for name, row in rows.items()}
+    for row in connection.execute(GRANTED, {"names": list(names)}):
+        if row.semaphore in found:
+            found[row.semaphore].take(row.units, bool(row.shared))
+    for name, one in found.items():
+        said = {"semaphore": name, "now_ms": rows[name]["now_ms"], "most": LINE_SEEN}
+        one.line = [
+            Wish(r.score, r.job_id, r.units, bool(r.shared)) for r in connection.execute(LINE_QUERY, said)
+        ]
+    return [(one, terms_said(rows[name]["said"]), rows[name]["now_ms"]) for name, one in found.items()]
+
+
+def terms_said(text: str | None) -> Terms:
+    """What a job said last of a semaphore that nobody set; a mutex, if that cannot be read."""
+    with suppress(ValueError, TypeError):
+        return Terms(**json.loads(text or "{}"))
+    return Terms(count=1)
+
+
+def _fitting(one: Semaphore, said: Terms, now_ms: int) -> list[str]:
+    """The jobs at the head of the line that could begin now, all together."""
+    fitting: list[str] = []
+    for wish in list(one.line):
+        if one.refusal(wish, said, now_ms) is not None:
+            break
+        one.grant(wish, said, now_ms)
+        fitting.append(wish.job_id)
+    return fitting

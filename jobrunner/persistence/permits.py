@@ -1,0 +1,389 @@
+"""Permits: which jobs hold which semaphores, and which wait for them. SQL is the truth about both.
+
+Invariants:
+
+- A permit is granted in the transaction that begins its job, and ends in the one in which the job is left: so whoever
+  takes a job over from a dead owner finds that it has its permits, and nothing leaks.
+- Permits are granted under locks on the semaphores' rows, taken in the order of their names, after those of the jobs.
+  They end under the job's lock alone: who counts meanwhile may count one too many, never one too few.
+- A job has all that it holds or nothing, so that no two wait for each other.
+- Who was refused looks once more when its transaction has ended and the board has it again (conductor/passing_on.py):
+  what ended meanwhile may have seen nobody waiting.
+
+Costs nothing for jobs that hold nothing. For one that does: three round trips, and one more for each semaphore beyond
+the first, and where there is a rate; for a batch of several that many to look, and again to lock if some may begin.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from jobrunner.model import Job, JobState
+from jobrunner.persistence.database import now_ms_of
+from jobrunner.persistence.job_rows import board_entry
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.semaphores import Refusal, Semaphore, Terms, Wish
+from jobrunner.persistence.tables import jobs, permits, semaphores
+from jobrunner.policies import Hold
+
+OFFERED_AGAIN_S = 60.0
+"""A job that was refused is offered again after about this time, if nobody calls it before."""
+LONGEST_S = 3600.0
+"""A job that waits for its time by a rate is offered again after this time at the latest."""
+SLACK_MS = 15_000
+"""Who does not ask again within this time after it was offered counts as waiting no more."""
+LINE_SEEN = 100
+"""So many of those who wait for a semaphore are looked at."""
+
+_UNOWNED = tuple(state.value for state in (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """A job that has to wait for a semaphore, and when the board is to offer it again."""
+
+    job: Job
+    note: str
+    delay: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """What became of the jobs that asked."""
+
+    granted: set[str] = field(default_factory=set)
+    refused: dict[str, Refused] = field(default_factory=dict)
+
+
+def ask(pipeline: Pipeline, asking: Sequence[Job]) -> Answers:
+    """Grant these jobs, whose rows are locked, the permits that they need; or put them in line.
+
+    Refusing needs no lock: a batch in which nobody can begin keeps those from waiting who can.
+
+    :param asking: jobs with holds
+    """
+    names = sorted({hold.name for job in asking for hold in job.policies.holds})
+    if len(asking) > 1:
+        rows = _rows_of(pipeline, names, _look(pipeline.dialect))
+        desk = _served(pipeline, asking, rows) if len(rows) == len(names) else None
+        if desk is not None and not desk.has_granted:
+            desk.write_waiting(pipeline)
+            return desk.answers
+    rows = _locked(pipeline, names)
+    desk = _served(pipeline, asking, rows)
+    desk.write_waiting(pipeline)
+    desk.write_granted(pipeline, rows)
+    return desk.answers
+
+
+def _served(pipeline: Pipeline, asking: Sequence[Job], rows: Mapping[str, Mapping[str, Any]]) -> _Desk:
+    found, having = _held(pipeline, [semaphore_of_row(row) for row in rows.values()])
+    now_ms = max(row["now_ms"] for row in rows.values())
+    for one in found.values():
+        one.line = _line_of(pipeline, one.name, now_ms)
+    if any(_has_rate(found[hold.name], hold) for job in asking for hold in job.policies.holds):
+        now_ms = pipeline.ask(_now(pipeline.dialect), {})[0]["now_ms"]  # the other is of before the locks
+    desk = _Desk(found, now_ms)
+    for job in sorted(asking, key=place_of):
+        desk.serve(job, has_it=job.id in having)
+    return desk
+
+
+class _Desk:
+    """Serves jobs one after the other, first in line first."""
+
+    def __init__(self, found: Mapping[str, Semaphore], now_ms: int) -> None:
+        self.answers = Answers()
+        self._found = found
+        self._now_ms = now_ms
+        self._granted: list[dict[str, Any]] = []
+        self._waiting: list[dict[str, Any]] = []
+        self._said: dict[str, Terms] = {}
+
+    def serve(self, job: Job, *, has_it: bool) -> None:
+        holds = {hold.name: hold for hold in job.policies.holds}
+        if has_it:  # from its last owner
+            self.answers.granted.add(job.id)
+            return
+        self._said |= {name: Terms.of_hold(hold) for name, hold in holds.items()}
+        refusals = {
+            name: refusal for name, hold in holds.items() if (refusal := self._refusal(job, hold)) is not None
+        }
+        if refusals:
+            self._refuse(job, holds, list(refusals.values()))
+            return
+        self.answers.granted.add(job.id)
+        for hold in holds.values():
+            self._found[hold.name].grant(_wish(job, hold), Terms.of_hold(hold), self._now_ms)
+            self._granted.append(_row(job, hold, granted=1, since_ms=self._now_ms, until_ms=None))
+
+    def _refusal(self, job: Job, hold: Hold) -> Refusal | None:
+        return self._found[hold.name].refusal(_wish(job, hold), Terms.of_hold(hold), self._now_ms)
+
+    def _refuse(self, job: Job, holds: Mapping[str, Hold], refusals: Sequence[Refusal]) -> None:
+        """It waits for what it lacks only. What it waited for before it goes on waiting for: so in the end it is first
+        in all the lines where it has to be.
+        """
+        delay = self._delay(refusals)
+        until_ms = self._now_ms + round(delay * 1000) + SLACK_MS
+        for refusal in refusals:
+            hold = holds[refusal.semaphore]
+            self._found[hold.name].queue(_wish(job, hold))
+            self._waiting.append(_row(job, hold, granted=0, since_ms=self._now_ms, until_ms=until_ms))
+        self.answers.refused[job.id] = Refused(job=job, note=_note(refusals), delay=delay)
+
+    def _delay(self, refusals: Sequence[Refusal]) -> float:
+        times = [refusal.at_ms for refusal in refusals if refusal.at_ms is not None]
+        if len(times) == len(refusals):
+            return min(LONGEST_S, max(1, max(times) - self._now_ms) / 1000)
+        return OFFERED_AGAIN_S * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, protects nothing)
+
+    @property
+    def has_granted(self) -> bool:
+        """Whether somebody got what nobody had yet."""
+        return bool(self._granted)
+
+    def write_waiting(self, pipeline: Pipeline) -> None:
+        pipeline.add(_put(pipeline.dialect, _WAITS), self._waiting)
+
+    def write_granted(self, pipeline: Pipeline, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        """The semaphores' rows are locked."""
+        pipeline.add(_put(pipeline.dialect, _GRANTS), self._granted)
+        for name, said in sorted(self._said.items()):
+            one = self._found[name]
+            now = {"said": json.dumps(asdict(said)), "started": json.dumps(one.started)}
+            if now != {"said": rows[name]["said"], "started": rows[name]["started"] or "[]"}:
+                pipeline.add(
+                    _REMEMBER, [{"key": name, **{f"new_{key}": value for key, value in now.items()}}]
+                )
+
+
+def _note(refusals: Sequence[Refusal]) -> str:
+    names = ", ".join(refusal.semaphore for refusal in refusals)
+    if all(refusal.at_ms is not None for refusal in refusals):
+        return f"Waits for its turn: {names} allows only so many starts in a time."
+    return f"Waits for a slot of {names}."
+
+
+def _wish(job: Job, hold: Hold) -> Wish:
+    return Wish(place_of(job), job.id, hold.units, hold.shared)
+
+
+def place_of(job: Job) -> int:
+    """A job's place in every line: as on the board, and of those posted in one millisecond the first goes first."""
+    return min(board_entry(job).score, LAST_SCORE) * 1_000_000 + job.seq % 1_000_000
+
+
+LAST_SCORE = 4 * 10**12
+"""In the year 2096; the product still fits its column."""
+
+
+def _has_rate(one: Semaphore, hold: Hold) -> bool:
+    return bool(one.terms(Terms.of_hold(hold)).starts)
+
+
+def _row(job: Job, hold: Hold, **columns: Any) -> dict[str, Any]:
+    said = {"units": hold.units, "shared": int(hold.shared), "score": place_of(job)}
+    return {"job_id": job.id, "semaphore": hold.name, **said, **columns}
+
+
+# -- jobs that are left
+
+
+def free(pipeline: Pipeline, held: Mapping[str, Iterable[str]]) -> None:
+    """End the permits of jobs, whose rows are locked, for these semaphores; no round trip of its own."""
+    pipeline.add(
+        _FREE,
+        [{"key": job_id, "name": name} for job_id in sorted(held) for name in sorted(held[job_id])],
+    )
+
+
+def free_all(pipeline: Pipeline, row: Mapping[str, Any]) -> None:
+    """End whatever permits and waiting there may be of a job, by its row, which is locked."""
+    if may_hold(row):
+        pipeline.add(_FREE_ALL, [{"key": row["id"]}])
+
+
+def may_hold(row: Any) -> bool:
+    """Whether a job may hold, or wait for, something: by its policies, or by a tag."""
+    return row["policies"] is not None or row["properties"] != "{}"
+
+
+_FREE = Statement(
+    permits.delete().where(
+        permits.c.job_id == sa.bindparam("key"), permits.c.semaphore == sa.bindparam("name")
+    )
+)
+_FREE_ALL = Statement(permits.delete().where(permits.c.job_id == sa.bindparam("key")))
+
+
+# -- limits of tags
+
+
+TAG = "tag:"
+
+
+def with_tags(job: Job, limited: frozenset[str]) -> Job:
+    """The job as it holds what its properties ask for as well, where there is a limit of such a tag."""
+    tags = {f"{TAG}{name}={_word(value)}" for name, value in job.properties.items()} & limited
+    more = tags - {hold.name for hold in job.policies.holds}
+    if not more:
+        return job
+    holds = (*job.policies.holds, *(Hold(name=name) for name in sorted(more)))
+    return replace(job, policies=replace(job.policies, holds=holds))
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def limited_tags(pipeline: Pipeline) -> frozenset[str]:
+    """The limits of tags that somebody has set; one round trip."""
+    return frozenset(row["name"] for row in pipeline.ask(_LIMITED_TAGS, {}))
+
+
+_LIMITED_TAGS = Statement(
+    sa.select(semaphores.c.name).where(
+        semaphores.c.name >= TAG,
+        semaphores.c.name < TAG[:-1] + ";",
+        sa.or_(semaphores.c.count.is_not(None), semaphores.c.starts.is_not(None)),
+    )
+)
+
+
+# -- reading semaphores
+
+
+def _locked(pipeline: Pipeline, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rows of these semaphores, locked; those that nobody knew are made."""
+    found = _rows_of(pipeline, names, _lock(pipeline.dialect))
+    missing = [name for name in names if name not in found]
+    if missing:
+        pipeline.add(_make(pipeline.dialect), [{"name": name} for name in missing])
+        found |= _rows_of(pipeline, missing, _lock(pipeline.dialect))
+    return found
+
+
+def _rows_of(pipeline: Pipeline, names: Sequence[str], wanted: Statement) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in pipeline.ask(wanted, {"names": list(names)})}
+
+
+def semaphore_of_row(row: Any) -> Semaphore:
+    return Semaphore(
+        name=row["name"],
+        count=row["count"],
+        starts=row["starts"],
+        period_ms=row["period_ms"],
+        started=_times(row["started"]),
+    )
+
+
+def _times(text: str | None) -> list[int]:
+    """When jobs started; what somebody else has written there counts as nothing."""
+    with suppress(ValueError):
+        times = json.loads(text or "[]")
+        if isinstance(times, list) and all(isinstance(time, int) for time in times):
+            return times
+    return []
+
+
+def _held(pipeline: Pipeline, found: Sequence[Semaphore]) -> tuple[dict[str, Semaphore], set[str]]:
+    """The semaphores by name, with what is held of them; and the jobs that hold any."""
+    by_name = {one.name: one for one in found}
+    rows = pipeline.ask(_GRANTED, {"names": list(by_name)})
+    for row in rows:
+        by_name[row["semaphore"]].take(row["units"], bool(row["shared"]))
+    return by_name, {row["job_id"] for row in rows}
+
+
+def _line_of(pipeline: Pipeline, name: str, now_ms: int) -> list[Wish]:
+    rows = pipeline.ask(LINE, {"semaphore": name, "now_ms": now_ms, "most": LINE_SEEN})
+    return [Wish(row["score"], row["job_id"], row["units"], bool(row["shared"])) for row in rows]
+
+
+@functools.cache
+def _look(dialect: str) -> Statement:
+    return Statement(_semaphores(dialect), many="names")
+
+
+@functools.cache
+def _lock(dialect: str) -> Statement:
+    locked = _semaphores(dialect).order_by(semaphores.c.name).with_for_update()
+    return Statement(locked.with_hint(semaphores, "FORCE INDEX (PRIMARY)", "mysql"), many="names")
+
+
+def _semaphores(dialect: str) -> sa.Select[Any]:
+    wanted = semaphores.c.name.in_(sa.bindparam("names", expanding=True))
+    return sa.select(semaphores, now_ms_of(dialect).label("now_ms")).where(wanted)
+
+
+@functools.cache
+def _now(dialect: str) -> Statement:
+    return Statement(sa.select(now_ms_of(dialect).label("now_ms")))
+
+
+GRANTED = sa.select(permits.c.job_id, permits.c.semaphore, permits.c.units, permits.c.shared).where(
+    permits.c.semaphore.in_(sa.bindparam("names", expanding=True)), permits.c.granted == 1
+)
+_GRANTED = Statement(GRANTED, many="names")
+
+LINE_QUERY = (
+    sa.select(permits.c.job_id, permits.c.units, permits.c.shared, permits.c.score)
+    .join(jobs, jobs.c.id == permits.c.job_id)
+    .where(
+        permits.c.semaphore == sa.bindparam("semaphore"),
+        permits.c.granted == 0,
+        permits.c.until_ms > sa.bindparam("now_ms"),
+        jobs.c.state.in_(_UNOWNED),
+        jobs.c.parked.is_(None),
+    )
+    .order_by(permits.c.score, permits.c.job_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+"""Those who wait for a semaphore, by index. A job that has ended, or that nobody can claim, waits no more."""
+LINE = Statement(LINE_QUERY)
+
+
+# -- writing
+
+
+_COLUMNS = ("job_id", "semaphore", "units", "shared", "granted", "score", "since_ms", "until_ms")
+_GRANTS = ("units", "shared", "granted", "since_ms", "until_ms")
+_WAITS = ("units", "shared", "score", "until_ms")
+"""What changes of a permit that is there: since when somebody waits does not."""
+
+_REMEMBER = Statement(
+    semaphores.update()
+    .where(semaphores.c.name == sa.bindparam("key"))
+    .values(said=sa.bindparam("new_said"), started=sa.bindparam("new_started"))
+)
+
+
+@functools.cache
+def _put(dialect: str, names: tuple[str, ...]) -> Statement:
+    if dialect == "mysql":
+        values = {name: sa.func.VALUES(sa.literal_column(name)) for name in names}
+        return Statement(mysql.insert(permits).on_duplicate_key_update(values), columns=_COLUMNS)
+    other = (postgresql if dialect == "postgresql" else sqlite).insert(permits)
+    updated = other.on_conflict_do_update(
+        index_elements=["job_id", "semaphore"], set_={name: other.excluded[name] for name in names}
+    )
+    return Statement(updated, columns=_COLUMNS)
+
+
+@functools.cache
+def _make(dialect: str) -> Statement:
+    if dialect == "mysql":
+        return Statement(mysql.insert(semaphores).prefix_with("IGNORE"), columns=("name",))
+    module = postgresql if dialect == "postgresql" else sqlite
+    return Statement(module.insert(semaphores).on_conflict_do_nothing(), columns=("name",))

@@ -1,0 +1,116 @@
+"""Jobs that hold a semaphore, while workers and conductors are killed: never above its count, and nothing leaks.
+
+A job has its permit from its first start to its end in SQL, whoever runs it: so at no moment may more jobs than there
+are units be between the two. The evidence for the starts is the jobs' own; ends are as SQL has them, which is never
+before the permit ends.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from jobrunner.jobs import limits
+from jobrunner.model import JobState
+from jobrunner.persistence.tables import permits
+from jobrunner.policies import Hold, Policies
+from tests.support.conductors import Cluster, Conductor, cluster
+
+COUNT = 3
+JOBS = 90
+HOLD_S = 0.25
+KILLS = 14
+EVERY_S = (0.3, 1.0)
+ENDS_WITHIN_S = 45.0
+
+
+class Killer:
+    """Kills a worker, or a whole conductor, now and then; what is killed comes back."""
+
+    def __init__(self, found: Cluster, seed: int) -> None:
+        self._cluster = found
+        self._random = random.Random(seed)
+        self._conductors: dict[str, Conductor] = {}
+        self.workers = self.machines = 0
+
+    def start(self, name: str) -> None:
+        self._conductors[name] = self._cluster.start(name, ready=False, conductor__processes=2)
+
+    def strike(self) -> None:
+        name = self._random.choice(sorted(self._conductors))
+        if self._random.random() < 0.3:
+            self._conductors[name].kill_all()
+            self.machines += 1
+            self.start(name)
+            return
+        workers = self._conductors[name].workers()
+        if workers:
+            self.workers += _kill(self._random.choice(workers))
+
+
+def _kill(process: psutil.Process) -> int:
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return 0
+    return 1
+
+
+def at_once(found: Cluster, ids: list[str]) -> int:
+    """How many jobs had their permits at the same time, at most."""
+    offset = time.time() - time.monotonic()
+    firsts: dict[str, float] = {}
+    for line in found.evidence(what="start"):
+        firsts.setdefault(line.job, line.at + offset)
+    steps: list[tuple[float, int]] = []
+    for job_id in ids:
+        finished_ms = found.job(job_id).finished_ms
+        assert finished_ms is not None
+        steps += [(firsts[job_id], 1), (max(firsts[job_id], finished_ms / 1000), -1)]
+    running = most = 0
+    for _, step in sorted(steps):
+        running += step
+        most = max(most, running)
+    return most
+
+
+def rows(found: Cluster) -> list[Any]:
+    with found.context.database.read() as connection:
+        return list(connection.execute(sa.select(permits)).mappings())
+
+
+@pytest.mark.parametrize("board", [pytest.param("redis", marks=pytest.mark.redis), "sql"])
+@pytest.mark.mariadb
+def test_never_above_the_count_and_no_leak(
+    board: str, tmp_path: Path, mariadb_url: str, request: pytest.FixtureRequest
+) -> None:
+    seed = secrets.randbelow(1_000_000)
+    board_url = request.getfixturevalue("redis_url") if board == "redis" else None
+    with cluster(tmp_path, store_url=mariadb_url, board_url=board_url) as found:
+        limits.set_limit(found.context, "db", count=COUNT)
+        holding = {"policies": Policies(holds=(Hold(name="db"),))}
+        ids = found.post_many("busy", count=JOBS, posting=holding, seconds=HOLD_S)
+        killer = Killer(found, seed)
+        for name in ("alice", "bob", "carol"):
+            killer.start(name)
+        found.until(lambda: len(found.evidence(what="start")) >= COUNT, "jobs run")
+        pause = random.Random(-seed)
+        for _ in range(KILLS):
+            threading.Event().wait(pause.uniform(*EVERY_S))
+            killer.strike()
+        ended = found.ended(*ids, within=ENDS_WITHIN_S)
+        assert killer.workers + killer.machines >= KILLS // 2, f"seed {seed}: nothing was killed"
+        assert any(len(found.owner_changes(job_id)) > 1 for job_id in ids), f"seed {seed}: no takeover"
+        assert {job.state for job in ended} == {JobState.SUCCEEDED}, f"seed {seed}"
+        assert at_once(found, ids) == COUNT, f"seed {seed}"
+        found.until(lambda: not rows(found), f"no permit is left (seed {seed}): {rows(found)}")

@@ -1,0 +1,183 @@
+"""Semaphores, rates and unique jobs with conductors: never above, never for long below, and nothing left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from jobrunner.jobs import limits
+from jobrunner.jobs.limits import Rate
+from jobrunner.model import JobState
+from jobrunner.persistence.tables import permits
+from jobrunner.policies import Hold, Policies
+from tests.support.conductors import Cluster, Line
+
+
+def holding(*holds: Hold) -> dict[str, Any]:
+    return {"policies": Policies(holds=holds or (Hold(name="db"),))}
+
+
+def at_once(lines: list[Line]) -> int:
+    """How many ran at the same time at most, by what they themselves wrote."""
+    steps = sorted((line.at, 1 if line.what == "start" else -1) for line in lines)
+    running = most = 0
+    for _, step in steps:
+        running += step
+        most = max(most, running)
+    return most
+
+
+def pauses(lines: list[Line], count: int, jobs: int) -> list[float]:
+    """For how long fewer than ``count`` ran while others waited, each time that one ended, in seconds."""
+    starts = sorted(line.at for line in lines if line.what == "start")
+    ends = sorted(line.at for line in lines if line.what == "end")
+    return [start - end for end, start in zip(ends[: jobs - count], starts[count:], strict=True)]
+
+
+def permits_left(cluster: Cluster) -> int:
+    with cluster.context.database.read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(permits)).scalar_one())
+
+
+def test_never_above_the_count_and_nothing_is_left(anywhere: Cluster) -> None:
+    limits.set_limit(anywhere.context, "db", count=2)
+    ids = anywhere.post_many("busy", count=16, posting=holding())
+    plain = anywhere.post("busy")
+    anywhere.start("alice", conductor__processes=2)
+    anywhere.succeeded(*ids, plain)
+    assert at_once([line for line in anywhere.evidence() if line.job != plain]) == 2
+    anywhere.until(lambda: not permits_left(anywhere), "no permit is left")
+    assert limits.list_limits(anywhere.context)[0].waiting == 0
+
+
+@pytest.mark.redis
+@pytest.mark.mariadb
+def test_two_hundred_contend_for_three_on_four_processes(networked: Cluster) -> None:
+    limits.set_limit(networked.context, "db", count=3)
+    networked.start("alice", conductor__processes=4)
+    ids = networked.post_many("busy", count=200, posting=holding())
+    networked.succeeded(*ids, within=60)
+    lines = networked.evidence()
+    assert at_once(lines) == 3
+    found = sorted(pauses(lines, 3, 200))
+    assert found[150] < 0.25, found[-20:]  # `make bench` tells how near it comes to its goal, 50 ms
+    networked.until(lambda: not permits_left(networked), "no permit is left")
+
+
+def test_a_drain_waits_for_those_that_wait_for_each_other(both: Cluster) -> None:
+    ids = both.post_many("busy", count=6, posting=holding())
+    assert both.start("alice", once=True).wait() == 0
+    assert {both.job(job_id).state for job_id in ids} == {JobState.SUCCEEDED}
+    assert at_once(both.evidence()) == 1
+
+
+def test_who_takes_a_job_over_has_what_it_holds(anywhere: Cluster) -> None:
+    gate = anywhere.gate()
+    alice = anywhere.start("alice")
+    first = anywhere.post("steps", count=1, hold=1, gate=gate, posting=holding())
+    anywhere.started("step1", job=first)
+    second = anywhere.post("steps", count=1, posting=holding())
+    anywhere.until(lambda: anywhere.job(second).note, "the second waits")
+    alice.kill_all()
+    anywhere.start("bob")
+    anywhere.started("step1", job=first, times=2)
+    assert anywhere.job(second).state is JobState.WAITING
+    anywhere.open(gate)
+    anywhere.succeeded(first, second)
+    end = anywhere.evidence(job=first, what="end")[0].at
+    assert end < anywhere.evidence(job=second, what="start")[0].at
+    anywhere.until(lambda: not permits_left(anywhere), "no permit is left")
+
+
+def test_a_suspended_job_lets_others_have_what_it_held(both: Cluster) -> None:
+    gate = both.gate()
+    alice = both.start("alice")
+    first = both.post("steps", count=2, hold=1, gate=gate, heed=True, posting=holding())
+    both.started("step1", job=first)
+    second = both.post("busy", posting=holding())
+    both.until(lambda: both.job(second).note, "the second waits")
+    alice.process.terminate()
+    assert alice.wait() == 0
+    assert permits_left(both) == 1  # the second's, which waits
+    both.open(gate)
+    both.start("bob")
+    both.succeeded(first, second)
+
+
+def test_a_raised_count_lets_those_in_who_wait(both: Cluster) -> None:
+    gate = both.gate()
+    both.start("alice")
+    ids = [both.post("steps", count=1, hold=1, gate=gate, posting=holding()) for _ in range(3)]
+    both.until(lambda: sum(both.job(job_id).note is not None for job_id in ids) == 2, "two wait")
+    limits.set_limit(both.context, "db", count=3)
+    both.until(lambda: len(both.evidence(what="start")) == 3, "all three run", within=5)
+    both.open(gate)
+    both.succeeded(*ids)
+
+
+def test_readers_share_and_a_writer_is_alone(both: Cluster) -> None:
+    share, alone = holding(Hold(name="db", shared=True)), holding()
+    both.start("alice")
+    ids = []
+    for _ in range(4):
+        ids += both.post_many("busy", count=3, posting=share, seconds=0.1)
+        ids += both.post_many("busy", count=1, posting=alone, seconds=0.1)
+    both.succeeded(*ids)
+    writers = {job_id for number, job_id in enumerate(ids) if number % 4 == 3}
+    lines = both.evidence()
+    assert at_once(lines) > 1
+    spans = {job: sorted(line.at for line in lines if line.job == job) for job in ids}
+    for writer in writers:
+        began, ended = spans[writer]
+        others = [span for job, span in spans.items() if job != writer]
+        assert all(span[1] < began or span[0] > ended for span in others)
+
+
+def test_a_type_says_how_many_run_at_once(both: Cluster) -> None:
+    ids = both.post_many("two_at_once", count=8)
+    both.start("alice", conductor__processes=2)
+    both.succeeded(*ids)
+    assert at_once(both.evidence()) == 2
+
+
+def test_a_rate_is_never_exceeded(both: Cluster) -> None:
+    both.start("alice", conductor__processes=2)
+    ids = both.post_many("three_a_second", count=9)
+    both.succeeded(*ids)
+    events = [event for job_id in ids for event in both.context.store.history(job_id)]
+    begun = sorted(event["at_ms"] for event in events if event["kind"] == "claimed")
+    assert len(begun) == 9
+    gaps = [later - earlier for earlier, later in zip(begun, begun[3:], strict=False)]
+    assert min(gaps) > 950, gaps  # the events' times are of a moment before the locks, and of another clock
+    assert max(gaps) < 2500, gaps
+
+
+def test_a_tag_can_be_limited(both: Cluster) -> None:
+    limits.set_limit(both.context, "tag:customer=acme", count=1)
+    both.start("alice", conductor__processes=2)
+    ids = both.post_many("busy", count=6, posting={"properties": {"customer": "acme"}})
+    both.succeeded(*ids)
+    assert at_once(both.evidence()) == 1
+
+
+def test_a_node_runs_no_more_than_it_may(both: Cluster) -> None:
+    ids = both.post_many("busy", count=12, seconds=0.1)
+    conductor = both.start("alice", ready=False, conductor__processes=4, conductor__max_running=3)
+    both.until(lambda: conductor.log.count("takes jobs") == 3, "as many workers as jobs")
+    both.succeeded(*ids)
+    assert 1 < at_once(both.evidence()) <= 3
+
+
+def test_a_paused_semaphore_lets_nobody_start_until_it_is_deleted(both: Cluster) -> None:
+    limits.set_limit(both.context, "db", count=0)
+    limits.set_limit(both.context, "db", rate=Rate(starts=100, period=1.0))  # the count stays
+    both.start("alice")
+    first = both.post("busy", posting=holding())
+    second = both.post("busy")
+    both.succeeded(second)
+    both.until(lambda: both.job(first).note, "it waits")
+    assert both.job(first).note == "Waits for a slot of db."
+    limits.delete_limit(both.context, "db")
+    both.succeeded(first)
