@@ -29,7 +29,7 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import INJECTOR
 from jobrunner.persistence.job_rows import event_row, job_from_row, state_of_row
 from jobrunner.persistence.parking import park_held
-from jobrunner.persistence.permits import Refused, ask, free_all, limited_tags, with_tags
+from jobrunner.persistence.permits import Refused, ask, free_all, free_job, limited_tags, with_tags
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import (
@@ -337,11 +337,12 @@ def end_unstarted(pipeline: Pipeline, ends: Sequence[tuple[Job, Settlement]], no
             attempt=job.attempt,
             owner=None,
             settlement=settlement,
-            holds=_names_held(job),
         )
         for job, settlement in ends
     ]
     settle_rows(pipeline, settled, now_ms)
+    for job, _ in ends:
+        free_job(pipeline, job)
 
 
 def _by_deaths(taken: Sequence[Job]) -> dict[int, list[int]]:

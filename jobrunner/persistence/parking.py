@@ -10,6 +10,7 @@ from typing import Any
 
 from jobrunner.model import Job, JobState, Parked
 from jobrunner.persistence.job_rows import event_row
+from jobrunner.persistence.permits import free_job
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.settling import HELD_NOTE, INSERT_EVENTS, set_columns
 
@@ -34,4 +35,5 @@ def park_held(pipeline: Pipeline, job: Job, now_ms: int, *, epoch: int) -> dict[
     set_columns(pipeline, [job.id], changed)
     suspended = event_row(job.id, "suspended", at_ms=now_ms, epoch=epoch, attempt=job.attempt)
     pipeline.add(INSERT_EVENTS, [suspended])
+    free_job(pipeline, job)
     return changed

@@ -214,6 +214,12 @@ def free_all(pipeline: Pipeline, row: Mapping[str, Any]) -> None:
         pipeline.add(_FREE_ALL, [{"key": row["id"]}])
 
 
+def free_job(pipeline: Pipeline, job: Job) -> None:
+    """The same for a job that was read."""
+    if job.policies.holds or job.properties:
+        pipeline.add(_FREE_ALL, [{"key": job.id}])
+
+
 def may_hold(row: Any) -> bool:
     """Whether a job may hold, or wait for, something: by its policies, or by a tag."""
     return row["policies"] is not None or row["properties"] != "{}"

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from jobrunner.model import CancelMode, Job, JobState, Priority
 from jobrunner.persistence import passing
+from jobrunner.persistence.holding import suspend
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.ownership import (
     MAX_DEATHS,
@@ -224,6 +225,27 @@ def test_a_job_that_kills_its_owners_frees_it(stage: Stage) -> None:
         start(stage, job_id, owner=f"owner-{number}")
     assert stage.store.get(job_id).state is JobState.FAILED
     assert rows(stage) == 0
+
+
+def test_so_does_one_that_was_limited_by_a_tag(stage: Stage) -> None:
+    set_limit(stage, "tag:customer=acme", count=1)
+    (job_id,) = stage.post(properties={"customer": "acme"})
+    for number in range(MAX_DEATHS + 1):
+        start(stage, job_id, owner=f"owner-{number}")
+    assert stage.store.get(job_id).state is JobState.FAILED
+    assert rows(stage) == 0
+
+
+def test_a_job_that_a_person_suspends_holds_and_waits_for_nothing(stage: Stage) -> None:
+    first, second, third = post(stage, 3)
+    start(stage, first)
+    assert refused(start(stage, second)) == [second]
+    suspend(stage.database, second)
+    assert rows(stage) == 1
+    suspend(stage.database, first)  # its owner dies before it hears of it
+    assert start(stage, first, owner=OTHER).parked == [first]
+    assert rows(stage) == 0
+    assert started(start(stage, third)) == [third]
 
 
 def test_a_worker_that_was_ended_on_purpose_frees_what_it_held(stage: Stage) -> None:
