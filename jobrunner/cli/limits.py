@@ -35,7 +35,11 @@ tag."""
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("limits")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="list the limits, and what is held and waited for")
+    listing = actions.add_parser(
+        "list",
+        help="list the limits, and what is held and waited for",
+        description="List the semaphores that have a limit, or are held or waited for.",
+    )
     setting = actions.add_parser("set", help="set a limit, or change it", description=SET)
     setting.add_argument("name", metavar="NAME", help="the semaphore, as jobs name it")
     setting.add_argument(
@@ -44,7 +48,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     setting.add_argument(
         "--rate", type=rate, metavar="N/TIME", help="how many jobs may start in a time: 10/1m; or none"
     )
-    deleting = actions.add_parser("delete", help="forget a limit")
+    deleting = actions.add_parser(
+        "delete",
+        help="forget a limit",
+        description="Forget a limit: the semaphore is as the jobs say that hold it.",
+    )
     deleting.add_argument("name", metavar="NAME", help="the semaphore")
     for action in (listing, setting, deleting):
         options.add_json(action)

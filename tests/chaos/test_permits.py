@@ -43,6 +43,10 @@ class Killer:
         self._conductors: dict[str, Conductor] = {}
         self.workers = self.machines = 0
 
+    @property
+    def kills(self) -> int:
+        return self.workers + self.machines
+
     def start(self, name: str) -> None:
         self._conductors[name] = self._cluster.start(name, ready=False, conductor__processes=2)
 
@@ -105,11 +109,11 @@ def test_never_above_the_count_and_no_leak(
             killer.start(name)
         found.until(lambda: len(found.evidence(what="start")) >= COUNT, "jobs run")
         pause = random.Random(-seed)
-        for _ in range(KILLS):
+        while killer.kills < KILLS and found.context.store.counts():
             threading.Event().wait(pause.uniform(*EVERY_S))
             killer.strike()
         ended = found.ended(*ids, within=ENDS_WITHIN_S)
-        assert killer.workers + killer.machines >= KILLS // 2, f"seed {seed}: nothing was killed"
+        assert killer.kills >= KILLS // 3, f"seed {seed}: too little was killed"
         assert any(len(found.owner_changes(job_id)) > 1 for job_id in ids), f"seed {seed}: no takeover"
         assert {job.state for job in ended} == {JobState.SUCCEEDED}, f"seed {seed}"
         assert at_once(found, ids) == COUNT, f"seed {seed}"

@@ -126,7 +126,7 @@ def test_a_unique_job_is_posted_once_while_it_is_open(own: CommandLine) -> None:
     assert second != first
     done = own("retry", first)
     assert done.code == 2
-    assert "is unique, and another like it is open" in done.err
+    assert "another job like it waits or runs" in done.err
     assert own("cancel", second).code == 0
     assert own("retry", first).code == 0
     assert posted(own("post", "one", "--name", "Ann")) == first
