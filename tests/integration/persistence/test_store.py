@@ -338,7 +338,7 @@ def test_a_unique_job_that_ended_makes_room(store: Store) -> None:
     request_cancel(store.database, first, CancelMode.KEEP)
     ((second, new),) = store.insert([unique()], now_ms=2)
     assert new
-    with pytest.raises(WrongState, match="another like it is open"):
+    with pytest.raises(WrongState, match="another job like it waits or runs"):
         retry(store.database, first)
     request_cancel(store.database, second, CancelMode.KEEP)
     assert retry(store.database, first).unique_key == "u"
