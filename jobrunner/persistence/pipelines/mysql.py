@@ -15,7 +15,7 @@ from pymysql.err import MySQLError
 from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
 from jobrunner.persistence.pipelines.statement import Row, Statement, Text
 
-TEXT_CHARACTERS = 1_000_000
+TEXT_BYTES = 1_000_000
 """A text is sent when it is about as long as this; a server takes 16 MiB at once, unless it is told to take less."""
 
 OUT_OF_RANGE = 1690
@@ -45,10 +45,11 @@ class MysqlPipeline(Pipeline):
 
     def _add(self, text: Text, rows: list[tuple[Any, ...]]) -> None:
         for statement in self._inserts(text, rows) if text.values_at else self._singles(text, rows):
-            if self._size + len(statement) > TEXT_CHARACTERS:
+            size = _bytes(statement)
+            if self._size + size > TEXT_BYTES:
                 self._send()
             self._texts.append(statement)
-            self._size += len(statement)
+            self._size += size
 
     def _inserts(self, text: Text, rows: list[tuple[Any, ...]]) -> Iterator[str]:
         """One INSERT of all rows; several, if they are long."""
@@ -58,11 +59,12 @@ class MysqlPipeline(Pipeline):
         size = 0
         for row in rows:
             said = self._values(row)
-            if values and size + len(said) > TEXT_CHARACTERS:
+            more = _bytes(said)
+            if values and size + more > TEXT_BYTES:
                 yield f"{head}{','.join(values)}{tail}"
                 values, size = [], 0
             values.append(said)
-            size += len(said)
+            size += more
         yield f"{head}{','.join(values)}{tail}"
 
     def _values(self, row: tuple[Any, ...]) -> str:
@@ -94,3 +96,7 @@ class MysqlPipeline(Pipeline):
             if self._relies and error.args[:1] == (OUT_OF_RANGE,):
                 raise NotHeld from error
             raise
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

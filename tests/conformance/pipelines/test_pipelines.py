@@ -17,7 +17,7 @@ from jobrunner.errors import StoreUnavailable
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.faults import is_away
 from jobrunner.persistence.link import Link
-from jobrunner.persistence.pipelines.mysql import TEXT_CHARACTERS
+from jobrunner.persistence.pipelines.mysql import TEXT_BYTES
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.pipelines.transaction import transaction
@@ -103,7 +103,7 @@ def test_values_come_back_as_they_were(database: Database) -> None:
 
 
 def test_much_text_is_sent_in_parts(database: Database) -> None:
-    long = "x'" * (TEXT_CHARACTERS // 3)
+    long = "x'" * (TEXT_BYTES // 3)
     database.pipelined(
         lambda pipeline: pipeline.add(INSERT, [thing(number, f"{number}{long}") for number in range(5)])
     )
