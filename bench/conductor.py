@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 
@@ -33,10 +34,19 @@ class Conductor:
     """One conductor with its own node name.
 
     :param processes: worker processes; None for jobrunner's default, one a core
+    :param settings: variables of its environment besides the place's
     """
 
-    def __init__(self, place: Place, *, processes: int | None = 1, lease: float | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        processes: int | None = 1,
+        lease: float | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.place = place
+        self._environment = {**place.environment, **(settings or {})}
         self.name = f"bench-{uuid.uuid4().hex[:8]}"
         self.log = place.directory / f"{self.name}.log"
         self.processes = cores() if processes is None else processes
@@ -50,7 +60,7 @@ class Conductor:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self.place.directory,
-                env=self.place.environment,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -10,7 +10,18 @@ from typing import Any
 
 from bench import place
 from bench.figures import Measured
-from bench.ours import claiming, contending, drained, failover, idle, latency, listing, memory, posting
+from bench.ours import (
+    claiming,
+    contending,
+    drained,
+    failover,
+    idle,
+    latency,
+    listing,
+    memory,
+    placing,
+    posting,
+)
 from bench.ours.claiming import Claims
 from bench.ours.idle import IdleCpu
 from bench.ours.latency import Latency
@@ -206,6 +217,30 @@ def failover_conductor(bench: Bench) -> Found:
         return {"failover_conductor": _slowest(failover.after_conductor(ours, times=3, lease=LEASE_S))}
 
 
+def placed(bench: Bench) -> Found:
+    """One busy node and one idle, with and without giving way, by turns: the machine's speed wanders."""
+    with_it: list[placing.Placing] = []
+    without: list[placing.Placing] = []
+    for _ in range(2):
+        for runs, give_way in ((without, 0.0), (with_it, None)):
+            with place.on_servers(bench.servers) as ours:
+                runs.append(placing.placing(ours, number=100, give_way=give_way))
+    ours_all, theirs_all = (
+        Latency(samples=[sample for run in runs for sample in run.latency.samples])
+        for runs in (with_it, without)
+    )
+    to_idle = {"with": [run.to_idle for run in with_it], "without": [run.to_idle for run in without]}
+    times = {
+        name: {"p50_ms": found.p50, "p99_ms": found.p99}
+        for name, found in (("with", ours_all), ("without", theirs_all))
+    }
+    return {
+        "placed_elsewhere": Measured(value=max(run.of - run.to_idle for run in with_it), detail=to_idle),
+        "placed_p99": Measured(value=max(0.0, ours_all.p99 - theirs_all.p99), detail=times),
+        "placed_p50": Measured(value=ours_all.p50, detail=times),
+    }
+
+
 def _slowest(seconds: list[float]) -> Measured:
     return Measured(value=max(seconds), detail={"runs": seconds})
 
@@ -233,6 +268,7 @@ COSTS: tuple[Measure, ...] = (
     Measure(rows=("idle_cpu",), run=idle_cpu),
     Measure(rows=("idle_cpu_embedded",), run=idle_cpu_embedded),
     Measure(rows=("failover_worker",), run=failover_worker),
+    Measure(rows=("placed_elsewhere", "placed_p99", "placed_p50"), run=placed),
 )
 RATES: tuple[Measure, ...] = (
     Measure(rows=("drain_one",), run=drain_one),

@@ -78,6 +78,16 @@ ROWS: tuple[Row, ...] = (
     ),
     _at_most("failover_worker", "worker process killed: its job goes on after", "s", 0.5),
     _at_most(
+        "placed_elsewhere", "single jobs of 100 that a busy node takes though another is idle", "jobs", 10
+    ),
+    _at_most(
+        "placed_p99",
+        "post to start beside a busy node, p99: how much more than without giving way",
+        "ms",
+        20,
+    ),
+    _told("placed_p50", "the same, p50 with giving way", "ms"),
+    _at_most(
         "failover_conductor",
         f"conductor killed: its job goes on elsewhere after (lease {LEASE_S:g} s)",
         "s",

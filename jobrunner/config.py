@@ -80,6 +80,9 @@ class ConductorSection(Section):
     grace: float = Field(
         default=30.0, ge=0, description="Seconds that running atoms get to end at a shutdown"
     )
+    give_way: float = Field(
+        0.015, ge=0, le=1, description="Seconds for which it lets freer nodes go first, at most; 0: never"
+    )
     capability_timeout: float = Field(
         5.0, gt=0, description="Seconds after which a capability counts as not there"
     )

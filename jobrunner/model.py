@@ -105,6 +105,8 @@ class Posting:
     expires_ms: int | None = None
     """A job that nobody started by then ends as EXPIRED."""
     policies: Policies = NO_POLICIES
+    failover_ms: int | None = None
+    """When a job that only prefers ``node`` goes to any other; None: never. Follows from its policies."""
     unique_key: str | None = None
     """Of open jobs with the same key there is one at most."""
     jobset_id: str | None = None
@@ -175,6 +177,8 @@ class Job:
     """The signal that it waits for."""
     held: bool = False
     """A person asked for it to be suspended until it is resumed."""
+    failover_ms: int | None = None
+    """When it leaves the node of its class, which it only prefers; None for one that is pinned, or may run anywhere."""
     adopted: bool = False
     """A person allowed its flow, half done, to go on with other code."""
 

@@ -11,13 +11,14 @@ import dataclasses
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from jobrunner.states import JobState
 
 Json = Any
 P = TypeVar("P", bound="Policy")
 
+LONGEST_S = 10**9
 BAD_ENDS = (JobState.FAILED, JobState.REVERTED, JobState.TIMED_OUT, JobState.DEAD)
 """The ends after which a job may be retried by itself."""
 MOST_ATTEMPTS = 1000
@@ -109,11 +110,21 @@ ANY_NUMBER = 2_147_483_647
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement(Policy):
-    """Where a job runs: on this node if that is up, elsewhere after a time; only on nodes with these labels."""
+    """Where a job runs: on this node if that is up, elsewhere after a time."""
 
     prefer: str | None = None
     failover: float = 60.0
     """So long it waits for the preferred node."""
+
+    def __post_init__(self) -> None:
+        prefer, seconds = cast("tuple[Any, Any]", (self.prefer, self.failover))  # they may be anybody's JSON
+        is_time = isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_S
+        if not is_time or not (prefer is None or isinstance(prefer, str)):
+            raise ValueError(f"no placement: prefer {prefer!r} for {seconds!r} seconds")
+
+    def failover_ms(self, available_ms: int) -> int:
+        """When a job that can be had since ``available_ms`` goes to any node."""
+        return available_ms + round(self.failover * 1000)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

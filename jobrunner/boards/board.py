@@ -52,7 +52,12 @@ class BoardProblem:
 
 
 class Board(abc.ABC):
-    """Waiting, delayed and claimed jobs."""
+    """Waiting, delayed and claimed jobs.
+
+    ``spread`` is by how many seconds one who waits may hear later than another of the same job.
+    """
+
+    spread = 0.0
 
     @abc.abstractmethod
     def bind(self, store_id: str) -> None:

@@ -50,7 +50,9 @@ class SqlBoard(Board):
         own = Database(url)
         self._owned = database is None or database.url != own.url
         self._database = database if database is not None and not self._owned else own
-        self._waiting = Waiting(make_ear(self._database))
+        ear = make_ear(self._database)
+        self.spread = ear.spread
+        self._waiting = Waiting(ear)
 
     def bind(self, store_id: str) -> None:
         with self._read() as connection:

@@ -104,6 +104,8 @@ class SqlEar(Ear):
 class LookingEar(SqlEar):
     """Looks at the table again and again."""
 
+    spread = LOOK_LAST_S
+
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._seen: dict[int, int] | None = (
@@ -169,6 +171,8 @@ class LookingEar(SqlEar):
 
 class SqliteEar(LookingEar):
     """Looks at the table only when another connection has changed the file."""
+
+    spread = 0.0
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)

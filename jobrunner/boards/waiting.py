@@ -21,7 +21,12 @@ CLOSE_PATIENCE_S = 10.0
 
 
 class Ear(abc.ABC):
-    """Hears for which classes there may be work. Used by one thread at a time."""
+    """Hears for which classes there may be work. Used by one thread at a time.
+
+    ``spread`` is by how many seconds one ear may hear later than another of the same job.
+    """
+
+    spread = 0.0
 
     @abc.abstractmethod
     def listen(self, timeout: float, bell: int) -> Collection[str]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.cli import output
 from jobrunner.cli.life_options import CRITICAL, add_retry_options, add_when_options, policies_of, when_of
 from jobrunner.cli.options import COMMON, assignment, duration
+from jobrunner.errors import UsageError
 from jobrunner.model import Posting, Priority
-from jobrunner.policies import Hold
+from jobrunner.policies import Hold, Placement
 
 if TYPE_CHECKING:
     from jobrunner.plugins.registry import JobType
@@ -76,6 +77,13 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
         **default,
     )
     group.add_argument("--node", type=label, metavar="NAME", help="run it on this node only", **default)
+    group.add_argument(
+        "--prefer", type=label, metavar="NAME", help="run it on this node first, elsewhere after a time", **default
+    )  # fmt: skip
+    group.add_argument(
+        "--failover", type=duration, metavar="TIME", help="wait so long for the preferred node (default: 60s)",
+        **default,
+    )  # fmt: skip
     add_when_options(group, default)
     add_retry_options(group, default)
     group.add_argument(
@@ -126,10 +134,21 @@ def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> P
         properties={**posting.properties, **_tags(args)},
         timeout=args.timeout,
         policies=replace(
-            policies_of(args, job_type.policies).over(posting.policies), holds=tuple(holds.values())
+            policies_of(args, job_type.policies).over(posting.policies),
+            holds=tuple(holds.values()),
+            placement=_placement(posting, args),
         ),
         author=args.author or _user(),
     )
+
+
+def _placement(posting: Posting, args: argparse.Namespace) -> Placement | None:
+    if args.prefer is None:
+        if args.failover is not None:
+            raise UsageError("--failover is for a job that prefers a node.", hint="Name it: --prefer NAME")
+        return posting.policies.placement
+    default = Placement(prefer=args.prefer)
+    return default if args.failover is None else replace(default, failover=args.failover)
 
 
 def _tags(args: argparse.Namespace) -> Mapping[str, str]:

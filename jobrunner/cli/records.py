@@ -25,6 +25,8 @@ def job_record(job: Job) -> dict[str, Any]:
         "properties": dict(job.properties),
         "capabilities": list(job.job_class.capabilities),
         "node_pin": job.job_class.node,
+        "placement": None if job.policies.placement is None else job.policies.placement.to_json(),
+        "failover_ms": job.failover_ms,
         "owner": job.owner,
         "node": job.node,
         "attempt": job.attempt,
@@ -70,6 +72,7 @@ def node_record(node: Node) -> dict[str, Any]:
         "seen_ms": node.seen_ms,
         "stopped_ms": node.stopped_ms,
         "drained": node.drained,
+        "free": node.free,
         "report": dict(node.report),
     }
 

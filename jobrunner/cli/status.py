@@ -104,6 +104,7 @@ def job_lines(job: Job, now_ms: int, *, with_traceback: bool = False) -> list[st
         _line("Priority", _priority(job)),
         _line("Retries", _retries(job)),
         _line("Needs", _needs(job)),
+        _line("Prefers", _prefers(job, now_ms)),
         _line("Key", text.clean(job.idempotency_key or "")),
         *_mapping("Parameters", job.parameters),
         *_mapping("Factory", _factory(job)),
@@ -271,8 +272,22 @@ def _finished(job: Job, now_ms: int) -> str:
 
 
 def _needs(job: Job) -> str:
-    parts = [*job.job_class.capabilities, *([f"node {job.job_class.node}"] if job.job_class.node else [])]
+    parts = [*job.job_class.capabilities, *([f"node {job.job_class.node}"] if _is_pinned(job) else [])]
     return text.clean(", ".join(parts))
+
+
+def _is_pinned(job: Job) -> bool:
+    """Whether it may run on its class's node only; after the end its preference alone tells the difference."""
+    placement = job.policies.placement
+    return job.job_class.node is not None and (placement is None or placement.prefer is None)
+
+
+def _prefers(job: Job, now_ms: int) -> str:
+    placement = job.policies.placement
+    if placement is None or placement.prefer is None:
+        return ""
+    waits = "" if job.failover_ms is None else f", until {text.moment(job.failover_ms)}"
+    return text.clean(f"node {placement.prefer}{waits}")
 
 
 def _time(at_ms: int | None, now_ms: int) -> str:

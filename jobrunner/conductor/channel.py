@@ -3,7 +3,7 @@
 Worker to supervisor: ``ready`` (job types, once and after a reload), ``pulse`` (still alive; running jobs),
 ``claimed``, ``done``, ``isolate`` (a job that should run in a process of its own).
 Supervisor to worker: ``setup`` (first), ``kept`` (ids, and until when by boottime), ``lost``, ``cancel``, ``stop``,
-``reload``. When either end is gone the other reads the end of the stream.
+``reload``, ``give_way`` (how reluctantly to claim). When either end is gone the other reads the end of the stream.
 
 Supervisor to fork server: ``setup`` (first), ``fork`` (with the worker's end of its line), ``kill``, ``end``.
 Fork server to supervisor: ``ready``, ``ended`` (how a worker did), ``not_started``, ``alive`` (``kill`` was heeded).

@@ -1,6 +1,7 @@
 """What a supervisor does besides: in threads of its own, so that a server that hangs never holds up the supervising.
 
-Handing back what a dead worker held comes first; then the node's report, and the reconciler.
+Handing back what a dead worker held comes first; then the node's report, jobs that leave the node that they prefer, and
+the reconciler.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobrunner import __version__
 from jobrunner.boards.board import Board
+from jobrunner.conductor.availability import Gauge, Taken, reluctance
+from jobrunner.conductor.failover import Failover
 from jobrunner.conductor.node import node_report
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.pruner import PRUNER_LEASE, Pruner
@@ -22,7 +25,7 @@ from jobrunner.conductor.reconciler import LEASE_NAME, Reconciler
 from jobrunner.config import RetentionSection
 from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable, WrongBoard
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.nodes import give_lease, node_stopped, report_node
+from jobrunner.persistence.nodes import freest_other, give_lease, node_stopped, report_node
 from jobrunner.persistence.unowned import hand_back_of
 
 log = logging.getLogger(__name__)
@@ -30,8 +33,11 @@ log = logging.getLogger(__name__)
 REPORT_S = 2.0
 QUIET_REPORT_S = 4.0
 """A node that does nothing reports less often; others count it as gone, or its name as free, after more than that."""
+FREE_CHANGE = 0.1
+"""A node that became so much freer, or less free, reports at once."""
 RECONCILE_S = 5.0
 RECONCILE_MIN_S = 0.5
+FAILOVER_S = 2.0
 GOODBYE_S = 5.0
 """What is left to be said at the end may take so long, whatever the servers do."""
 
@@ -45,6 +51,8 @@ class Figures:
     running: int
     ended: int
     types: list[str]
+    used_s: float = field(default=0.0, compare=False)
+    """Seconds of processors that the workers have used; what changes all the time is no news."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +68,7 @@ class Chores:
 
     :param open_board: makes the board; tried again until it works
     :param fatal: called with what makes going on useless
+    :param give_way: is told how reluctantly to claim, each time when that is known anew; None: nobody asks
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class Chores:
         retention: RetentionSection,
         figures: Callable[[], Figures],
         fatal: Callable[[JobrunnerError], None],
+        give_way: Callable[[float], None] | None = None,
     ) -> None:
         self._database = database
         self._node = node
@@ -81,12 +91,17 @@ class Chores:
         self._retention = retention
         self._figures = figures
         self._fatal = fatal
+        self._give_way = give_way
+        self._gauge = Gauge()
+        self._reluctance = 0.0
+        self._freest_other: float | None = None
         self._started_ms = time.time_ns() // 1_000_000
         self._every_s = min(RECONCILE_S, max(RECONCILE_MIN_S, lease / 2))
         self._leadership_s = 3 * self._every_s
+        self._failover_s = min(FAILOVER_S, self._every_s)
         self._reconciler: Reconciler | None = None
         self._board: Board | None = None
-        self._reported: Figures | None = None
+        self._reported: tuple[Figures, float, float] | None = None
         self._reported_at = 0.0
         self._others: dict[str, tuple[int, float]] = {}
         self._dead: queue.SimpleQueue[_Dead | None] = queue.SimpleQueue()
@@ -108,6 +123,10 @@ class Chores:
         for name, work in (
             ("handing back", self._hand_back_dead),
             ("report", lambda: self._regularly(REPORT_S, "reporting the node", self._report_news)),
+            (
+                "failover",
+                lambda: self._regularly(self._failover_s, "letting jobs go to other nodes", self._fail_over),
+            ),
             (
                 "reconcile",
                 lambda: self._regularly(self._every_s, "comparing board and store", self._reconcile),
@@ -180,12 +199,31 @@ class Chores:
 
     def _report_news(self) -> None:
         figures = self._figures()
-        if figures == self._reported and time.monotonic() - self._reported_at < QUIET_REPORT_S - REPORT_S / 2:
+        taken = self._gauge.look(running=figures.running, slots=figures.slots, used_s=figures.used_s)
+        told = (figures, taken.free, self._reluctance)
+        if self._is_news(told) or time.monotonic() - self._reported_at >= QUIET_REPORT_S - REPORT_S / 2:
+            self._report(figures, taken)
+            self._reported, self._reported_at = told, time.monotonic()
+        elif self._freest_other is None:
             return
-        self._report(figures)
-        self._reported, self._reported_at = figures, time.monotonic()
+        self._compare(taken.free)
 
-    def _report(self, figures: Figures) -> None:
+    def _is_news(self, told: tuple[Figures, float, float]) -> bool:
+        """Whether a report would tell something else than the last one, or how free the node is rather differently."""
+        if self._reported is None or told[0] != self._reported[0]:
+            return True
+        return any(
+            abs(new - old) > FREE_CHANGE for new, old in zip(told[1:], self._reported[1:], strict=True)
+        )
+
+    def _compare(self, free: float) -> None:
+        """Give way to other nodes as far as they are freer; while there is none, that is asked with reports only."""
+        if self._give_way is not None:
+            self._freest_other = freest_other(self._database, self._node)
+            self._reluctance = reluctance(free, self._freest_other)
+            self._give_way(self._reluctance)
+
+    def _report(self, figures: Figures, taken: Taken) -> None:
         report = node_report(
             processes=figures.processes,
             slots=figures.slots,
@@ -194,9 +232,16 @@ class Chores:
             types=figures.types,
             version=__version__,
             rivals=self._rivals(),
+            taken=taken,
+            gives_way=self._reluctance,
         )
         other = report_node(
-            self._database, self._node, self._identity, started_ms=self._started_ms, report=report
+            self._database,
+            self._node,
+            self._identity,
+            started_ms=self._started_ms,
+            report=report,
+            free=taken.free,
         )
         if other is not None:
             self._seen(other)
@@ -225,6 +270,11 @@ class Chores:
                 self._database, self._board, holder=self._identity, lease=self._leadership_s
             )
         self._reconciler.run_if_leader()
+
+    def _fail_over(self) -> None:
+        if self._board is not None:
+            holder = f"{self._identity}/failover"
+            Failover(self._database, self._board, holder=holder, lease=self._leadership_s).look()
 
     def _say_goodbye(self) -> None:
         try:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import asdict
+from importlib import metadata
 from typing import Any
 
 import psutil
+
+from jobrunner.conductor.availability import Taken
 
 
 def node_report(
@@ -18,6 +22,8 @@ def node_report(
     types: list[str],
     version: str,
     rivals: list[str],
+    taken: Taken,
+    gives_way: float,
 ) -> dict[str, Any]:
     """The node's report: load, memory in bytes, and what the conductor does; ``rivals`` use its name as well."""
     memory = psutil.virtual_memory()
@@ -32,7 +38,10 @@ def node_report(
         "cpus": os.cpu_count(),
         "memory_total": memory.total,
         "memory_available": memory.available,
+        "taken": asdict(taken),
+        "gives_way": round(gives_way, 3),
         "python": platform.python_version(),
         "version": version,
+        "taskflow": metadata.version("taskflow"),
         "host": platform.node(),
     }

@@ -35,6 +35,8 @@ class WorkerProcess:
     running: list[str] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
     ended: int = 0
+    used_s: float = 0.0
+    """Seconds of processors that it has used."""
     ended_on_purpose: bool = False
     hung_up: bool = False
     """It closed its line: it ends, or is made to."""

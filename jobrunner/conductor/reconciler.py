@@ -6,6 +6,7 @@ It runs on one node at a time, under a lease. It only ever moves the board towar
   runs, and that the board forgot, is left for one more round: its conductor's lease keeper puts it there itself;
 - what stands on the board and is terminal or parked in SQL, or unknown to it, is withdrawn. A job that a person retries
   or resumes between the look and the withdrawal is posted again by the next round;
+- what waits on the board for another node than in SQL is put where it belongs;
 - what no living node can claim gets a note that says so;
 - who waits for a semaphore that has room is called, and permits that nobody ended are ended.
 
@@ -21,13 +22,15 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jobrunner.boards.board import Board
+from jobrunner.boards.board import Board, BoardRow
+from jobrunner.conductor.failover import move
 from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.nodes import list_nodes, take_lease
+from jobrunner.persistence.nodes import SILENT_MS, list_nodes, take_lease
 from jobrunner.persistence.overdue import end_overdue
 from jobrunner.persistence.passing import call_late, sweep
-from jobrunner.persistence.store import Store
+from jobrunner.persistence.placing import pins
+from jobrunner.persistence.store import Store, board_entry
 from jobrunner.persistence.unowned import note_waiting, unexplained
 
 log = logging.getLogger(__name__)
@@ -36,8 +39,6 @@ LEASE_NAME = "reconciler"
 PAGE = 500
 SHARE = 20
 """A round is followed by a pause of so many times its length."""
-NODE_ALIVE_MS = 15_000
-"""A node that said nothing for so long counts as gone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,11 +141,27 @@ class Reconciler:
             gone = [job_id for job_id in ids if job_id not in wanted]
             if gone:
                 withdrawn += self._board.withdraw(gone)
+            self._put_right([row for row in rows if row.entry.job_id not in gone])
             if mark is None:
                 break
         if withdrawn:
             log.info("%d jobs on the board had ended, or are parked, and were taken off", withdrawn)
         return withdrawn
+
+    def _put_right(self, rows: Iterable[BoardRow]) -> None:
+        """Move jobs that wait on the board for a node for which SQL does not let them wait."""
+        waiting = {
+            row.entry.job_id: row.entry.job_class.node
+            for row in rows
+            if row.owner is None and row.entry.job_class.node is not None
+        }
+        right = pins(self._database, list(waiting)) if waiting else {}
+        strayed = [job_id for job_id, node in right.items() if waiting[job_id] != node]
+        if strayed:
+            log.warning("%d jobs waited on the board for a wrong node", len(strayed))
+            jobs = self._store.get_many(strayed).values()
+            entries = [board_entry(job) for job in jobs if not job.state.is_terminal and job.parked is None]
+            move(self._board, entries, holder=f"{self._holder}/moving", lease=self._lease)
 
     def note_unclaimable(self) -> int:
         """Say of jobs that no living node can claim what they wait for; how many."""
@@ -152,7 +169,7 @@ class Reconciler:
         alive = [
             node
             for node in list_nodes(self._database)
-            if node.stopped_ms is None and now_ms - node.seen_ms < NODE_ALIVE_MS
+            if node.stopped_ms is None and now_ms - node.seen_ms < SILENT_MS
         ]
         names = {node.name for node in alive}
         classes = self._board.classes()

@@ -77,6 +77,8 @@ class Supervisor:
         self._database = database
         self._drained = False
         self._looked = boottime()
+        self._used_s = 0.0
+        self._gives_way = False
         self._code = 0
         self._fatal: JobrunnerError | None = None
         self._chores = Chores(
@@ -88,6 +90,7 @@ class Supervisor:
             retention=config.retention,
             figures=self._figures,
             fatal=self._fail,
+            give_way=self._give_way if config.conductor.give_way else None,
         )
         self._keeper = LeaseKeeper(
             lambda: self._chores.board,
@@ -277,6 +280,8 @@ class Supervisor:
         elif kind == "pulse":
             worker.running = message["running"]
             worker.ended = message["ended"]
+            self._used_s += max(0.0, message["used_s"] - worker.used_s)
+            worker.used_s = message["used_s"]
 
     def _read_forks(self) -> None:
         received = self._forks.receive()
@@ -408,4 +413,15 @@ class Supervisor:
             running=sum(len(worker.running) for worker in workers),
             ended=sum(worker.ended for worker in workers),
             types=sorted({name for worker in workers for name in worker.types}),
+            used_s=self._used_s,
         )
+
+    def _give_way(self, share: float) -> None:
+        """Let the workers claim so reluctantly; said again and again, for those that came since."""
+        if not share and not self._gives_way:
+            return
+        self._gives_way = bool(share)
+        with self._lock:
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.channel.send("give_way", share=share)

@@ -91,7 +91,8 @@ class Worker:
         self._drained = drained
         self._woken = threading.Event()
         self._backlog = False
-        self._news = False
+        self._news = self._just_told = False
+        self._reluctance = 0.0  # from 0 to 1, see availability.py
         self._outage = Outage(log, "claiming jobs")
         self._load_registry = load_registry
         self._open_own_board = open_board
@@ -170,7 +171,7 @@ class Worker:
         self._aftermath.go()
         if self._drained:
             return self._rest()
-        if not self._wait_for_room() or self._claim(board, scout):
+        if not self._wait_for_room() or self._claim_in_turn(board, scout):
             return True
         if self._news:
             scout.look()
@@ -178,6 +179,7 @@ class Worker:
         if self.once and scout.nothing_left() and self._is_idle() and not board.peek(list(classes), limit=1):
             return False
         self._news = board.wait(classes | scout.classes, timeout=DRAIN_WAIT_S if self.once else WAIT_S)
+        self._just_told = self._news
         return True
 
     def _rest(self) -> bool:
@@ -241,6 +243,16 @@ class Worker:
 
     # -- claim
 
+    def _claim_in_turn(self, board: Board, scout: Scout) -> bool:
+        """Claim; but if jobs came just now to lines in which none waited, first give way to freer nodes.
+
+        False if there was nothing to claim.
+        """
+        if self._just_told and self._reluctance:
+            self._give_way(board)
+        self._just_told = False
+        return len(self.held) >= self.slots or self._claim(board, scout)
+
     def _claim(self, board: Board, scout: Scout) -> bool:
         """Claim as many jobs as there are free slots, and start them; whether there were any."""
         free = self.slots - len(self.held)
@@ -254,6 +266,15 @@ class Worker:
             self._start(ids, claimed_at + self.lease)
             scout.glance()
         return bool(ids)
+
+    def _give_way(self, board: Board) -> None:
+        """Take what only this node may run, and let freer ones go first with the rest."""
+        claimed_at = boottime()
+        pinned = [cls for cls in self._known_classes(board) if cls.node is not None and not cls.capabilities]
+        ids = board.claim(self.owner, pinned, limit=self.slots - len(self.held), lease=self.lease)
+        if ids:
+            self._start(ids, claimed_at + self.lease)
+        self._stopping.wait(self._reluctance * (self.config.conductor.give_way + board.spread))
 
     def _claim_suspect(self, board: Board, job_id: str, holder: str) -> None:
         """Take a job over from the worker that set it aside; if another is quicker, it is that one's."""
@@ -366,6 +387,7 @@ class Worker:
             "cancel": self._on_cancel,
             "hold": lambda message: self.held.stop([message["id"]], "hold"),
             "drain": lambda message: self._drain_node(message["drained"]),
+            "give_way": self._on_give_way,
             "stop": lambda message: self._stop(),
             "reload": lambda message: self._reload(),
         }
@@ -386,6 +408,9 @@ class Worker:
     def _drain_node(self, drained: bool) -> None:
         self._drained = drained
         self._wake()
+
+    def _on_give_way(self, message: Message) -> None:
+        self._reluctance = float(message["share"])
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -421,5 +446,11 @@ class Worker:
                 )
             news = (self.held.ids(), self.held.ended)
             if news != told or boottime() - told_at >= QUIET_PULSE_S:
-                self.channel.send("pulse", running=news[0], ended=news[1])
+                self.channel.send("pulse", running=news[0], ended=news[1], used_s=_used_s())
                 told, told_at = news, boottime()
+
+
+def _used_s() -> float:
+    """Seconds of processors that this process has used, and those of its children that have ended."""
+    times = os.times()
+    return round(times.user + times.system + times.children_user + times.children_system, 2)

@@ -15,7 +15,7 @@ from jobrunner.errors import InvalidParameters
 from jobrunner.model import Posting, Priority
 from jobrunner.plugins.holds import check_hold
 from jobrunner.plugins.json_limits import check_json, check_size, shorten
-from jobrunner.policies import Policies
+from jobrunner.policies import Placement, Policies
 
 TEXT_LIMIT = 255
 """Characters; what the columns hold."""
@@ -39,6 +39,7 @@ def check_envelope(posting: Posting) -> Posting:
     _check_numbers(posting)
     _require(isinstance(posting.policies, Policies), "the policies", posting.policies, "Policies")
     _check_holds(posting.policies.holds)
+    _check_placement(posting.policies.placement)
     return replace(posting, properties=_properties(posting.properties)) if posting.properties else posting
 
 
@@ -80,6 +81,14 @@ def _check_holds(holds: Any) -> None:
             check_hold(hold)
         except (ValueError, TypeError, AttributeError) as error:
             raise InvalidParameters(f"a semaphore to hold: {error}") from None
+
+
+def _check_placement(placement: Placement | None) -> None:
+    if placement is None:
+        return
+    prefer, seconds = placement.prefer, placement.failover
+    _require(prefer is None or _is_short(prefer), "the preferred node", prefer, _SHORT)
+    _require(0 <= seconds <= LONGEST_S, "the time to wait for the preferred node", seconds, _SECONDS)
 
 
 def _properties(properties: Mapping[str, Any]) -> dict[str, Any]:

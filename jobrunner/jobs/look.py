@@ -32,6 +32,7 @@ __all__ = [
     "nodes_known",
     "page",
     "read_output",
+    "running_by_node",
     "wait",
 ]
 
@@ -92,6 +93,11 @@ def history(context: JobContext, job: Job) -> list[dict[str, Any]]:
 def nodes_known(context: JobContext) -> list[Node]:
     """The nodes that have ever run a conductor."""
     return nodes.list_nodes(context.database)
+
+
+def running_by_node(context: JobContext) -> dict[str, int]:
+    """How many jobs run on each node, by the jobs' own rows."""
+    return context.store.running_by_node()
 
 
 def wait(

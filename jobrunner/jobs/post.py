@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from jobrunner.errors import BoardUnavailable, WrongBoard
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.envelope import check_envelope
+from jobrunner.jobs.placement import check_placement, placed
 from jobrunner.jobs.unique import unique_key
 from jobrunner.model import BoardEntry, JobClass, Posting, Priority
 from jobrunner.plugins.holds import merged
@@ -62,6 +63,7 @@ def post_many(context: JobContext, postings: Sequence[Posting]) -> list[Posted]:
 
 def _post(context: JobContext, checked: Sequence[Posting]) -> list[Posted]:
     now_ms = time.time_ns() // 1_000_000
+    checked = placed(context, checked, now_ms)
     stored = context.store.insert(checked, now_ms=now_ms)
     entries = [
         _entry(job_id, posting, now_ms) for (job_id, new), posting in zip(stored, checked, strict=True) if new
@@ -73,6 +75,7 @@ def _post(context: JobContext, checked: Sequence[Posting]) -> list[Posted]:
 def check(context: JobContext, posting: Posting) -> Posting:
     """The posting with its parameters validated and its type's defaults filled in; raises what is wrong with it."""
     posting = check_envelope(posting)
+    check_placement(posting)
     job_type = context.registry.get_type(posting.type)
     for reference in posting.capabilities:
         context.registry.get_capability(reference)

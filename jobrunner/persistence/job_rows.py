@@ -28,7 +28,7 @@ _CORRUPT_HINT = (
 )
 _NUMBERS = ("seq", "epoch", "attempt", "deaths", "created_ms", "updated_ms", "available_ms")
 LAST_EPOCH = 2**53
-_NUMBERS_OR_NONE = ("started_ms", "finished_ms")
+_NUMBERS_OR_NONE = ("started_ms", "finished_ms", "failover_ms")
 
 
 def job_from_row(row: Any) -> Job:
@@ -120,10 +120,19 @@ def row_of_posting(posting: Posting, now_ms: int) -> dict[str, Any]:
         "idempotency_key": posting.idempotency_key,
         "expires_ms": posting.expires_ms,
         "policies": None if posting.policies == NO_POLICIES else dump(posting.policies.to_json()),
+        "failover_ms": posting.failover_ms,
         "unique_key": posting.unique_key,
         "unique_over": posting.unique_key,
         "jobset_id": posting.jobset_id,
     }
+
+
+def preferred_again(row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+    """The columns by which a new attempt waits for the node that its job prefers; none for most jobs."""
+    placement = _policies(row["policies"], f"The row of job {row['id']}").placement
+    if placement is None or placement.prefer is None:
+        return {}
+    return {"node_pin": placement.prefer, "failover_ms": placement.failover_ms(now_ms)}
 
 
 POSTED_COLUMNS = (
@@ -147,6 +156,7 @@ POSTED_COLUMNS = (
     "idempotency_key",
     "expires_ms",
     "policies",
+    "failover_ms",
     "unique_key",
     "unique_over",
     "jobset_id",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,18 @@ from jobrunner.persistence.flows import loads
 from jobrunner.persistence.tables import leases, nodes
 
 ALIVE_MS = 5_000
+SILENT_MS = 15_000
+"""A node that said nothing for so long counts as gone."""
+
+
+class Away(str, enum.Enum):
+    """Why a node takes no jobs now."""
+
+    GONE = "no conductor runs there"  # it said goodbye, or nothing for some time, or never anything
+    DRAINED = "it is drained"  # what it runs may end there
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +42,19 @@ class Node:
     stopped_ms: int | None
     drained: bool = False
     """A person wants it to take no more jobs."""
+    free: float | None = None
+    """How much of it is free, from 0 to 1, as far as it said so."""
     report: Mapping[str, Any]
 
 
 def report_node(
-    database: Database, name: str, identity: str, *, started_ms: int, report: Mapping[str, Any]
+    database: Database,
+    name: str,
+    identity: str,
+    *,
+    started_ms: int,
+    report: Mapping[str, Any],
+    free: float | None = None,
 ) -> str | None:
     """Say that the node lives, by the database's clock; the identity of another conductor of this name, if one lives.
 
@@ -43,6 +64,7 @@ def report_node(
         "identity": identity,
         "started_ms": started_ms,
         "stopped_ms": None,
+        "free": free,
         "report": json.dumps(report),
     }
 
@@ -79,7 +101,7 @@ def list_nodes(database: Database) -> list[Node]:
     """All nodes that ever reported, by name."""
     with database.read() as connection:
         rows = connection.execute(sa.select(nodes).order_by(nodes.c.name)).mappings().all()
-    keys = ("name", "identity", "started_ms", "seen_ms", "stopped_ms")
+    keys = ("name", "identity", "started_ms", "seen_ms", "stopped_ms", "free")
     return [
         Node(**{key: row[key] for key in keys}, drained=bool(row["drained"]), report=_report(row["report"]))
         for row in rows
@@ -90,6 +112,34 @@ def set_drained(database: Database, name: str, drained: bool) -> bool:
     """Want a node to take no more jobs, or to take them again, also after its restarts; False if there is none."""
     statement = nodes.update().where(nodes.c.name == name).values(drained=int(drained))
     return bool(database.retrying(lambda connection: connection.execute(statement)).rowcount)
+
+
+def nodes_away(database: Database, names: Collection[str]) -> dict[str, Away]:
+    """Those of these nodes that take no jobs now, by the database's clock, and why; one query."""
+    columns = (nodes.c.name, nodes.c.seen_ms, nodes.c.stopped_ms, nodes.c.drained)
+    query = sa.select(*columns, database.now_ms().label("now_ms")).where(nodes.c.name.in_(sorted(names)))
+    with database.read() as connection:
+        rows = {row.name: row for row in connection.execute(query)}
+    away = {name: Away.GONE for name in names if name not in rows}
+    for name, row in rows.items():
+        if row.stopped_ms is not None or row.now_ms - row.seen_ms > SILENT_MS:
+            away[name] = Away.GONE
+        elif row.drained:
+            away[name] = Away.DRAINED
+    return away
+
+
+def freest_other(database: Database, name: str) -> float | None:
+    """How much is free of the freest other node that takes jobs; None if there is none. One row, by name."""
+    query = sa.select(sa.func.max(nodes.c.free)).where(
+        nodes.c.name != name,
+        nodes.c.stopped_ms.is_(None),
+        nodes.c.seen_ms > database.now_ms() - ALIVE_MS,
+        sa.func.coalesce(nodes.c.drained, 0) == 0,
+    )
+    with database.read() as connection:
+        found = connection.execute(query).scalar()
+    return None if found is None else float(found)
 
 
 def _report(text: Any) -> Mapping[str, Any]:

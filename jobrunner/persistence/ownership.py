@@ -27,7 +27,7 @@ from jobrunner.model import CancelMode, Job, JobError, JobState, flow_id
 from jobrunner.persistence.attempts import keep_attempt
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import INJECTOR
-from jobrunner.persistence.job_rows import event_row, job_from_row, state_of_row
+from jobrunner.persistence.job_rows import event_row, job_from_row, preferred_again, state_of_row
 from jobrunner.persistence.parking import park_held
 from jobrunner.persistence.permits import Refused, ask, free_all, free_job, limited_tags, with_tags
 from jobrunner.persistence.pipelines.pipeline import Pipeline
@@ -503,7 +503,7 @@ def retry(database: Database, job_id: str) -> Job:
         changed = {
             **A_NEW_ATTEMPT, "state": JobState.WAITING.value, "attempt": row["attempt"] + 1,
             "epoch": row["epoch"] + 1, "cancel": None, "held": None, "unique_key": row["unique_over"],
-            "available_ms": now_ms, "updated_ms": now_ms,
+            "available_ms": now_ms, "updated_ms": now_ms, **preferred_again(row, now_ms),
         }  # fmt: skip
         keep_attempt(pipeline, {**row, "finished_ms": row["finished_ms"] or now_ms})
         set_columns(pipeline, [job_id], changed)

@@ -202,7 +202,9 @@ def _row(settlement: Settlement, now_ms: int) -> dict[str, Any]:
         "awaits": settlement.awaits,
     }
     if settlement.state.is_terminal:
-        row |= {"finished_ms": now_ms, "cancel": None, "unique_key": None, "held": None}
+        row |= {
+            "finished_ms": now_ms, "cancel": None, "unique_key": None, "held": None, "failover_ms": None
+        }  # fmt: skip
     if settlement.available_ms:
         row["available_ms"] = settlement.available_ms
     return row

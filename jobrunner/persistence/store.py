@@ -284,6 +284,13 @@ class Store:
         with self.database.read() as connection:
             return {JobState(state): number for state, number in connection.execute(query)}
 
+    def running_by_node(self) -> dict[str, int]:
+        """How many jobs run on each node; reads the rows of those that run."""
+        query = sa.select(jobs.c.node, sa.func.count()).where(jobs.c.state == JobState.RUNNING.value)
+        with self.database.read() as connection:
+            rows = connection.execute(query.group_by(jobs.c.node)).all()
+        return {node: number for node, number in rows if node is not None}
+
     def history(self, job_id: str) -> list[dict[str, Any]]:
         """The job's events, oldest first: ``at_ms``, ``kind``, ``epoch``, ``attempt``, ``owner``, ``data`` of each."""
         query = sa.select(events).where(events.c.job_id == job_id).order_by(events.c.seq)

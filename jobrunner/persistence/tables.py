@@ -85,6 +85,9 @@ jobs = sa.Table(
     sa.Column("held", sa.SmallInteger),  # 1: suspended by a person, or to be
     sa.Column("adopted", sa.SmallInteger),  # 1: its flow may go on with other code
     sa.Column("usage", Text),  # JSON: what its run has used
+    sa.Column(
+        "failover_ms", sa.BigInteger
+    ),  # when an open job leaves node_pin, which it only prefers; NULL: never
     sa.Index("jobs_state_seq", "state", "seq"),
     sa.Index("jobs_type_seq", "type", "seq"),
     sa.Index("jobs_state_type_seq", "state", "type", "seq"),
@@ -93,6 +96,14 @@ jobs = sa.Table(
     sa.Index("jobs_jobset", "jobset_id", "seq"),
     sa.Index("jobs_author_seq", "author", "seq"),
     sa.Index("jobs_unique_key", "unique_key", unique=True),
+    # Nothing of most jobs stands in it; MySQL has no such indexes, and writes them at the end of this one.
+    sa.Index(
+        "jobs_failover",
+        "node_pin",
+        "failover_ms",
+        postgresql_where=sa.text("failover_ms IS NOT NULL"),
+        sqlite_where=sa.text("failover_ms IS NOT NULL"),
+    ),
     **_MYSQL,
 )
 
@@ -208,6 +219,7 @@ nodes = sa.Table(
     sa.Column("seen_ms", sa.BigInteger, nullable=False),
     sa.Column("stopped_ms", sa.BigInteger),
     sa.Column("drained", sa.SmallInteger),  # 1: takes no more jobs
+    sa.Column("free", sa.Float),  # how much of it is free, from 0 to 1
     sa.Column("report", Text, nullable=False),  # JSON: load, memory, processes, running, types, versions
     **_MYSQL,
 )

@@ -40,14 +40,17 @@ def note_waiting(database: Database, job_ids: Sequence[str], note: str) -> None:
 def unexplained(
     database: Database, *, type_: str | None = None, node: str | None = None, limit: int = NOTES_AT_ONCE
 ) -> list[str]:
-    """Jobs of a type, or pinned to a node, that nobody runs and that do not say why they wait; oldest first."""
+    """Jobs of a type, or pinned to a node, that nobody runs and that do not say why they wait; oldest first.
+
+    One that only prefers the node does not wait for it long.
+    """
     query = sa.select(jobs.c.id).where(
         jobs.c.state.in_(_UNOWNED), jobs.c.note.is_(None), jobs.c.parked.is_(None)
     )
     if type_ is not None:
         query = query.where(jobs.c.type == type_)
     if node is not None:
-        query = query.where(jobs.c.node_pin == node)
+        query = query.where(jobs.c.node_pin == node, jobs.c.failover_ms.is_(None))
     with database.read() as connection:
         return list(connection.execute(query.order_by(jobs.c.seq).limit(limit)).scalars())
 

@@ -217,3 +217,27 @@ def test_a_database_that_refuses_is_told_in_its_own_words(
     assert ("Access denied" if what == "account" else "Unknown database") in done.err
     assert "wrong@" not in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_preferred_node_that_nobody_knows_is_not_waited_for(plugins: CommandLine) -> None:
+    job = get_job(plugins, posted(plugins("post", "greet", "--prefer", "nowhere", "--failover", "5m")))
+    assert job["placement"] == {"prefer": "nowhere", "failover": 300.0}
+    assert (job["node_pin"], job["failover_ms"]) == (None, None)
+    assert "nowhere" in plugins("status", job["id"]).out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--prefer a --node b", ["'b'", "'a'", "--prefer"]),
+        ("--failover 5m", ["--failover", "--prefer NAME"]),
+        ("--prefer a --failover soon", ["--failover", "soon"]),
+    ],
+)
+def test_a_preference_that_makes_no_sense_is_refused(
+    plugins: CommandLine, options: str, words: list[str]
+) -> None:
+    done = plugins("post", "greet", *options.split())
+    assert (done.code, done.out) == (2, "")
+    assert "Traceback" not in done.err
+    assert all(word in done.err for word in words), done.err

@@ -50,6 +50,7 @@ COLUMNS = (
     "held",
     "adopted",
     "usage",
+    "failover_ms",
 )
 PAGE = 500
 TABLES = ("job_attempts", "job_tags", "jobsets", "job_links", "signals", "semaphores", "permits")
@@ -67,10 +68,19 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("held", sa.SmallInteger()))
     op.add_column("jobs", sa.Column("adopted", sa.SmallInteger()))
     op.add_column("jobs", sa.Column("usage", Text))
+    op.add_column("jobs", sa.Column("failover_ms", sa.BigInteger()))
     op.create_index("jobs_jobset", "jobs", ["jobset_id", "seq"])
     op.create_index("jobs_author_seq", "jobs", ["author", "seq"])
     op.create_index("jobs_unique_key", "jobs", ["unique_key"], unique=True)
+    op.create_index(
+        "jobs_failover",
+        "jobs",
+        ["node_pin", "failover_ms"],
+        postgresql_where=sa.text("failover_ms IS NOT NULL"),
+        sqlite_where=sa.text("failover_ms IS NOT NULL"),
+    )
     op.add_column("nodes", sa.Column("drained", sa.SmallInteger()))
+    op.add_column("nodes", sa.Column("free", sa.Float()))
     op.create_table(
         "job_attempts",
         sa.Column("job_id", Id, primary_key=True),
@@ -185,7 +195,9 @@ def is_short(text: str) -> bool:
 def downgrade() -> None:
     for table in TABLES:
         op.drop_table(table)
+    op.drop_column("nodes", "free")
     op.drop_column("nodes", "drained")
+    op.drop_index("jobs_failover", "jobs")
     op.drop_index("jobs_unique_key", "jobs")
     op.drop_index("jobs_jobset", "jobs")
     op.drop_index("jobs_author_seq", "jobs")

@@ -1,0 +1,122 @@
+"""Jobs that prefer a node, in the store: which have waited for it long enough, and letting them go to any.
+
+Such a job stands in its row as one that is pinned to the node, with the time at which it leaves it in ``failover_ms``.
+A job that is pinned for good has no such time, and nothing here ever touches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from jobrunner.errors import CorruptRow
+from jobrunner.model import Job, JobState
+from jobrunner.persistence.database import Database
+from jobrunner.persistence.job_rows import event_row, job_from_row
+from jobrunner.persistence.nodes import Away
+from jobrunner.persistence.ownership import LOCKED_JOBS, lock_rows
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.settling import INSERT_EVENTS, set_columns
+from jobrunner.persistence.tables import jobs
+
+LOOKUP_BATCH = 500
+_UNOWNED = (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Departure:
+    """Jobs leave the node that they prefer: all if it is away, else those whose time is up."""
+
+    node: str
+    away: Away | None
+    now_ms: int
+
+    @property
+    def states(self) -> tuple[JobState, ...]:
+        """Of a node that is gone also what it seems to run; should it still do so, that goes on undisturbed."""
+        return (*_UNOWNED, JobState.RUNNING) if self.away is Away.GONE else _UNOWNED
+
+    def includes(self, job: Job) -> bool:
+        """Whether the job leaves; of what the query found another may have changed something since."""
+        here = job.job_class.node == self.node and job.failover_ms is not None
+        return here and job.state in self.states and job.parked is None and job.available_ms <= self.now_ms
+
+    def is_early(self, job: Job) -> bool:
+        """Whether the job's time was up, but for an attempt of before: it waits since ``available_ms`` again."""
+        return self.away is None and _failover_ms(job) > self.now_ms
+
+
+def candidates(database: Database, departure: Departure, *, limit: int) -> list[str]:
+    """The ids of jobs that may have to leave, those whose time was up first; one query by index."""
+    query = sa.select(jobs.c.id).where(
+        jobs.c.node_pin == departure.node,
+        jobs.c.failover_ms.is_not(None),
+        jobs.c.state.in_([state.value for state in departure.states]),
+        jobs.c.parked.is_(None),
+        jobs.c.available_ms <= departure.now_ms,
+    )
+    if departure.away is None:
+        query = query.where(jobs.c.failover_ms <= departure.now_ms)
+    with database.read() as connection:
+        return list(connection.execute(query.order_by(jobs.c.failover_ms).limit(limit)).scalars())
+
+
+def depart(database: Database, departure: Departure, job_ids: Sequence[str]) -> list[Job]:
+    """Let those of these jobs that are to leave their node run on any, in one transaction; as they are after that."""
+    return database.pipelined(lambda pipeline: _depart(pipeline, departure, job_ids))
+
+
+def _depart(pipeline: Pipeline, departure: Departure, job_ids: Sequence[str]) -> list[Job]:
+    leaving: list[Job] = []
+    for row in lock_rows(pipeline, job_ids, LOCKED_JOBS):
+        try:
+            job = job_from_row(row)
+        except CorruptRow:  # its own trouble
+            continue
+        if departure.includes(job) and departure.is_early(job):
+            set_columns(pipeline, [job.id], {"failover_ms": _failover_ms(job)})
+        elif departure.includes(job):
+            leaving.append(job)
+    if leaving:
+        changed = {"node_pin": None, "failover_ms": None, "note": None}
+        set_columns(pipeline, [job.id for job in leaving], changed)
+        data = {"node": departure.node, "why": str(departure.away or "it did not take the job in time")}
+        pipeline.add(
+            INSERT_EVENTS,
+            [
+                event_row(
+                    job.id,
+                    "failed_over",
+                    at_ms=departure.now_ms,
+                    epoch=job.epoch,
+                    attempt=job.attempt,
+                    data=data,
+                )
+                for job in leaving
+            ],
+        )
+    return [
+        replace(job, job_class=replace(job.job_class, node=None), failover_ms=None, note=None)
+        for job in leaving
+    ]
+
+
+def _failover_ms(job: Job) -> int:
+    """When the job leaves its node by what it was posted with: a later attempt, or a delayed one, counts anew."""
+    placement = job.policies.placement
+    return 0 if placement is None else placement.failover_ms(job.available_ms)
+
+
+def pins(database: Database, job_ids: Sequence[str]) -> dict[str, str | None]:
+    """The node that each of these jobs, of those that exist, waits for; None for those that any may run."""
+    found: dict[str, str | None] = {}
+    with database.read() as connection:
+        for start in range(0, len(job_ids), LOOKUP_BATCH):
+            wanted = jobs.c.id.in_(list(job_ids[start : start + LOOKUP_BATCH]))
+            found.update(
+                (row.id, row.node_pin)
+                for row in connection.execute(sa.select(jobs.c.id, jobs.c.node_pin).where(wanted))
+            )
+    return found

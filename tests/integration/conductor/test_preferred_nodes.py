@@ -1,0 +1,229 @@
+"""Jobs that prefer a node: there if it takes them, elsewhere after a time; pinned ones never go elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from jobrunner.boards.board import Board
+from jobrunner.conductor.failover import Failover
+from jobrunner.conductor.reconciler import Reconciler
+from jobrunner.errors import InvalidParameters
+from jobrunner.jobs import post
+from jobrunner.model import Job, JobClass, JobState, Posting
+from jobrunner.persistence import ownership
+from jobrunner.persistence.nodes import SILENT_MS, node_stopped, report_node
+from jobrunner.persistence.ownership import Settlement, begin
+from jobrunner.persistence.tables import nodes
+from jobrunner.policies import Placement, Policies
+from tests.support.conductors import Cluster
+
+LEASE_S = 10.0
+
+
+def preferring(node: str, failover: float = 3600.0, **posting: Any) -> dict[str, Any]:
+    return {"policies": Policies(placement=Placement(prefer=node, failover=failover)), **posting}
+
+
+def alive(cluster: Cluster, *names: str) -> None:
+    for name in names:
+        report_node(cluster.context.database, name, f"{name}:1", started_ms=1, report={})
+
+
+def stop(cluster: Cluster, name: str) -> None:
+    node_stopped(cluster.context.database, name, f"{name}:1")
+
+
+def drain(cluster: Cluster, name: str) -> None:
+    statement = sa.update(nodes).where(nodes.c.name == name).values(drained=1)
+    cluster.context.database.retrying(lambda connection: connection.execute(statement))
+
+
+def look(cluster: Cluster) -> int:
+    context = cluster.context
+    return Failover(context.database, context.board, holder="tester/failover", lease=LEASE_S).look()
+
+
+def claimed_by(cluster: Cluster, node: str) -> list[str]:
+    """What a worker of that node claims now."""
+    classes = [JobClass(type="steps", node=name) for name in (None, node)]
+    board: Board = cluster.context.board
+    return board.claim(f"{node}/1", classes, limit=10, lease=LEASE_S)
+
+
+def posted(cluster: Cluster, **posting: Any) -> str:
+    return cluster.post("steps", posting=posting)
+
+
+def test_a_job_waits_for_the_node_that_it_prefers(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, **preferring("alice"))
+    assert look(anywhere) == 0
+    assert claimed_by(anywhere, "bob") == []
+    assert claimed_by(anywhere, "alice") == [job_id]
+
+
+def test_after_its_time_any_node_gets_it(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, **preferring("alice", failover=0.2))
+    anywhere.until(lambda: look(anywhere) == 1, "the job was let go")
+    job = anywhere.job(job_id)
+    assert (job.job_class.node, job.failover_ms, job.state) == (None, None, JobState.WAITING)
+    assert claimed_by(anywhere, "bob") == [job_id]
+    (event,) = [e for e in anywhere.context.store.history(job_id) if e["kind"] == "failed_over"]
+    assert event["data"]["node"] == "alice"
+
+
+def test_it_is_let_go_at_once_when_the_node_stops_or_is_drained(anywhere: Cluster) -> None:
+    alive(anywhere, "alice", "carol")
+    jobs = [posted(anywhere, **preferring(name)) for name in ("alice", "carol")]
+    assert look(anywhere) == 0
+    stop(anywhere, "alice")
+    drain(anywhere, "carol")
+    assert look(anywhere) == 2
+    assert sorted(claimed_by(anywhere, "bob")) == sorted(jobs)
+
+
+def test_it_is_let_go_when_nothing_was_heard_of_the_node_for_some_time(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, **preferring("alice"))
+    silent = sa.update(nodes).where(nodes.c.name == "alice").values(seen_ms=nodes.c.seen_ms - SILENT_MS - 1)
+    anywhere.context.database.retrying(lambda connection: connection.execute(silent))
+    assert look(anywhere) == 1
+    assert claimed_by(anywhere, "bob") == [job_id]
+
+
+def test_a_node_that_is_away_is_not_even_waited_for(anywhere: Cluster) -> None:
+    job_id = posted(anywhere, **preferring("nobody"))
+    assert claimed_by(anywhere, "bob") == [job_id]
+    assert anywhere.job(job_id).policies.placement == Placement(prefer="nobody", failover=3600.0)
+
+
+def test_a_pinned_job_never_goes_elsewhere(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, node="alice")
+    stop(anywhere, "alice")
+    assert look(anywhere) == 0
+    reconciler = Reconciler(anywhere.context.database, anywhere.context.board, holder="tester", lease=LEASE_S)
+    reconciler.run_if_leader()
+    assert claimed_by(anywhere, "bob") == []
+    assert anywhere.job(job_id).job_class.node == "alice"
+
+
+def test_several_conductors_that_look_let_it_go_once(both: Cluster) -> None:
+    alive(both, "alice")
+    ids = both.post_many("steps", count=50, posting=preferring("alice"))
+    stop(both, "alice")
+    assert [look(both), look(both)] == [50, 0]
+    assert sorted(claimed_by(both, "bob") + [i for _ in range(4) for i in claimed_by(both, "bob")]) == sorted(
+        ids
+    )
+
+
+def test_what_somebody_has_claimed_meanwhile_stays_with_them(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, **preferring("alice", failover=0.0))
+    assert claimed_by(anywhere, "alice") == [job_id]
+    assert look(anywhere) == 1
+    board = anywhere.context.board
+    assert board.owners([job_id]) == {job_id: "alice/1"}
+    board.release("alice/1", [job_id])
+    assert claimed_by(anywhere, "bob") == []  # it stands for alice again, though SQL says any
+    put_right(anywhere)
+    assert claimed_by(anywhere, "bob") == [job_id]
+
+
+def test_who_dies_before_the_board_is_told_leaves_it_to_the_reconciler(
+    anywhere: Cluster, monkeypatch: Any
+) -> None:
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, **preferring("alice"))
+    stop(anywhere, "alice")
+    with monkeypatch.context() as patched:
+        patched.setattr("jobrunner.conductor.failover.move", lambda *args, **kwargs: None)
+        assert look(anywhere) == 1
+    assert claimed_by(anywhere, "bob") == []
+    put_right(anywhere)
+    assert claimed_by(anywhere, "bob") == [job_id]
+
+
+def test_a_lost_board_is_filled_as_it_was(anywhere: Cluster) -> None:
+    alive(anywhere, "alice", "carol")
+    stays, goes = (posted(anywhere, **preferring(name)) for name in ("alice", "carol"))
+    stop(anywhere, "carol")
+    assert look(anywhere) == 1
+    anywhere.context.board.clear()
+    put_right(anywhere)
+    assert claimed_by(anywhere, "bob") == [goes]
+    assert claimed_by(anywhere, "alice") == [stays]
+
+
+def test_a_running_job_of_a_node_that_died_goes_elsewhere(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, **preferring("alice"))
+    board = anywhere.context.board
+    board.claim("alice/1", [JobClass(type="steps", node="alice")], limit=1, lease=0.3)
+    begin(anywhere.context.database, [job_id], owner="alice/1", node="alice")
+    assert look(anywhere) == 0
+    stop(anywhere, "alice")
+    anywhere.until(lambda: board.owners([job_id]) == {}, "the lease ended")
+    assert look(anywhere) == 1
+    assert claimed_by(anywhere, "bob") == [job_id]
+
+
+def test_a_new_attempt_prefers_the_node_again(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, **preferring("alice", failover=0.0))
+    assert look(anywhere) == 1
+    begun = begin(anywhere.context.database, [job_id], owner="bob/1", node="bob").started[0]
+    ownership.hand_back(anywhere.context.database, begun, Settlement(state=JobState.FAILED))
+    again: Job = ownership.retry(anywhere.context.database, job_id)
+    assert again.job_class.node == "alice"
+    assert again.failover_ms is not None
+
+
+def test_the_time_counts_from_when_the_job_can_be_had(anywhere: Cluster) -> None:
+    """An attempt that waits after a failure begins to wait for its node when its pause is over."""
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, **preferring("alice", failover=0.5))
+    began = begin(anywhere.context.database, [job_id], owner="alice/1", node="alice").started[0]
+    anywhere.until(lambda: time.time() * 1000 > (anywhere.job(job_id).failover_ms or 0), "its time was up")
+    later = time.time_ns() // 1_000_000
+    waits = Settlement(state=JobState.SCHEDULED, available_ms=later)
+    ownership.hand_back(anywhere.context.database, began, waits)
+    assert look(anywhere) == 0
+    assert anywhere.job(job_id).failover_ms == later + 500
+    anywhere.until(lambda: look(anywhere) == 1, "the job was let go")
+
+
+def test_what_ended_has_no_time_at_which_to_leave(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    job_id = posted(anywhere, **preferring("alice"))
+    anywhere.cancel(job_id)
+    assert anywhere.job(job_id).failover_ms is None
+
+
+def test_a_job_starts_elsewhere_after_its_node_was_stopped(both: Cluster) -> None:
+    """With conductors: the one that it prefers is asked first, and the other has it when that one is gone."""
+    alice, _bob = (both.start(name, conductor__grace=0.5) for name in ("alice", "bob"))
+    first = both.post("steps", hold=1, posting=preferring("alice"), gate=both.gate("first"))
+    both.until(lambda: both.job(first).node == "alice", "alice runs it")
+    alice.signal(15)
+    alice.wait()
+    both.until(lambda: both.job(first).node == "bob", "bob runs it")
+    both.open(both.gate("first"))
+    both.succeeded(first)
+
+
+def put_right(cluster: Cluster) -> None:
+    reconciler = Reconciler(cluster.context.database, cluster.context.board, holder="tester", lease=LEASE_S)
+    assert reconciler.run_if_leader() is not None
+
+
+def test_a_posting_cannot_be_pinned_and_prefer(embedded: Cluster) -> None:
+    wanted = Posting(type="steps", parameters={"evidence": "e"}, node="bob", **preferring("alice"))
+    with pytest.raises(InvalidParameters, match="pinned"):
+        post.post(embedded.context, wanted)
