@@ -128,7 +128,7 @@ def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> P
         policies=replace(
             policies_of(args, job_type.policies).over(posting.policies), holds=tuple(holds.values())
         ),
-        author=args.author or _user(),
+        author=args.author or user(),
     )
 
 
@@ -136,7 +136,8 @@ def _tags(args: argparse.Namespace) -> Mapping[str, str]:
     return dict(args.tag)
 
 
-def _user() -> str | None:
+def user() -> str | None:
+    """The name of whoever types; None if there is none."""
     import getpass
 
     try:
