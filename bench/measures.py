@@ -21,6 +21,7 @@ from bench.ours import (
     memory,
     placing,
     posting,
+    waiting,
 )
 from bench.ours.claiming import Claims
 from bench.ours.idle import IdleCpu
@@ -154,6 +155,16 @@ def claim_sqlite(bench: Bench) -> Found:
         return {"claim_sqlite": _claims(claiming.claims(few, many, number=200))}
 
 
+def waiting_redis(bench: Bench) -> Found:
+    with place.on_servers(bench.servers) as without, place.on_servers(bench.servers) as among:
+        return {"waiting_redis": _claims(waiting.claims(without, among, number=400))}
+
+
+def waiting_mariadb(bench: Bench) -> Found:
+    with place.on_mariadb(bench.servers) as without, place.on_mariadb(bench.servers) as among:
+        return {"waiting_mariadb": _claims(waiting.claims(without, among, number=200))}
+
+
 def _claims(found: Claims) -> Measured:
     return Measured(value=found.times, detail={"few_ms": found.few_ms, "many_ms": found.many_ms})
 
@@ -282,5 +293,7 @@ FULL = (
     *RATES,
     Measure(rows=(*_MEMORY, "memory_growth"), run=memory_long),
     Measure(rows=("failover_conductor",), run=failover_conductor),
+    Measure(rows=("waiting_redis",), run=waiting_redis),
+    Measure(rows=("waiting_mariadb",), run=waiting_mariadb),
     Measure(rows=("listing", "listing_rows"), run=list_million),
 )

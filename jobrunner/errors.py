@@ -107,6 +107,20 @@ class WrongState(JobrunnerError):
     exit_code = EXIT_USAGE
 
 
+class TooManySignals(JobrunnerError):
+    """The job has more signals waiting for it than are kept."""
+
+    exit_code = EXIT_USAGE
+
+
+class SignalTimedOut(JobrunnerError):
+    """A task waited for a signal, which did not arrive in time."""
+
+
+class OutsideConductor(JobrunnerError):
+    """This can be done only by a task of a job that a conductor runs."""
+
+
 class JobFailed(JobrunnerError):
     """The job failed."""
 

@@ -15,6 +15,7 @@ from jobrunner.cli.list import about
 from jobrunner.cli.room import Room, share
 from jobrunner.cli.snapshot import IN_LINE, Snapshot
 from jobrunner.cli.states import DONE_ATOMS, has_unicode, job_look
+from jobrunner.cli.waits import waits_for
 from jobrunner.model import AtomRecord, Job, JobState
 
 TYPE_LIMIT = 28
@@ -172,7 +173,10 @@ class _Frame:
         if atoms:
             done = sum(atom.state in DONE_ATOMS for atom in atoms)
             again = f", attempt {job.attempt}" if job.attempt > 1 else ""
-            return Text(f"{done} of {len(atoms)} atoms{again}", style="bright_black")
+            line = Text(f"{done} of {len(atoms)} atoms{again}", style="bright_black")
+            if waits := waits_for(job, self._now_ms):
+                line.append(f", waits for {waits}", style="yellow")
+            return line
         return Text(about(job), style="yellow" if job.note else "bright_black")
 
     def _more(self, words: str) -> Text:

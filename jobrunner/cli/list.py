@@ -14,6 +14,7 @@ from jobrunner.cli.options import add_json, job_state, moment, positive, tag
 from jobrunner.cli.output import Cell, Column
 from jobrunner.cli.records import job_record
 from jobrunner.cli.states import job_look
+from jobrunner.cli.waits import waits_for
 from jobrunner.errors import EXIT_OK
 from jobrunner.model import OPEN_STATES, TERMINAL_STATES, Job, JobState
 
@@ -131,6 +132,8 @@ def about(job: Job, limit: int = 120) -> str:
         return text.shorten(text.clean(job.error.message), limit)
     if job.note and not job.state.is_terminal:
         return text.shorten(text.clean(job.note), limit)
+    if waits := waits_for(job, text.now_ms()):
+        return text.shorten(f"waits for {waits}", limit)
     parts = (
         f"{text.clean(key)}={text.brief_json(value, 40)}"
         for key, value in job.parameters.items()

@@ -33,6 +33,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("suspend", "suspend", "suspend jobs until they are resumed"),
     ("resume", "resume", "let suspended jobs go on"),
     ("retry", "retry", "run jobs that ended badly again"),
+    ("signal", "send_signal", "tell a job something that its flow waits for"),
+    ("adopt", "adopt", "let half-done jobs go on with changed code"),
     ("delete", "delete", "delete jobs and all that is recorded of them"),
     ("prune", "prune", "delete finished jobs that are not kept any longer"),
     ("limits", "limits", "say how many jobs may run, or start, at once"),

@@ -138,7 +138,7 @@ def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> P
             holds=tuple(holds.values()),
             placement=_placement(posting, args),
         ),
-        author=args.author or _user(),
+        author=args.author or user(),
     )
 
 
@@ -155,7 +155,8 @@ def _tags(args: argparse.Namespace) -> Mapping[str, str]:
     return dict(args.tag)
 
 
-def _user() -> str | None:
+def user() -> str | None:
+    """The name of whoever types; None if there is none."""
     import getpass
 
     try:

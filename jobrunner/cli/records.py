@@ -48,6 +48,7 @@ def job_record(job: Job) -> dict[str, Any]:
         "note": job.note,
         "held": job.held,
         "parked": None if job.parked is None else job.parked.value,
+        "awaits": job.awaits,
         "result": job.result,
         "error": None if job.error is None else job.error.to_json(),
     }

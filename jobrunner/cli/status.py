@@ -12,12 +12,14 @@ from jobrunner.cli.options import add_json, positive
 from jobrunner.cli.output import Cell, Column
 from jobrunner.cli.records import atom_record, attempt_record, job_record
 from jobrunner.cli.states import atom_look, job_look
+from jobrunner.cli.waits import waits_for
 from jobrunner.errors import EXIT_OK
 from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState
 from jobrunner.policies import BAD_ENDS
 
 LABEL_WIDTH = 12
 VALUE_LIMIT = 2000
+SIGNALS_SHOWN = 10
 
 ATOM_COLUMNS = (
     Column(title=""),
@@ -59,7 +61,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from jobrunner.jobs import look
+    from jobrunner.jobs import look, signals
 
     with open_context(args) as context:
         job = look.find(context, args.id)
@@ -67,15 +69,19 @@ def run(args: argparse.Namespace) -> int:
         job = job if args.attempt is None else look.at_attempt(context, job, args.attempt)
         atoms = look.atoms(context, [job])[job.id]
         history = look.history(context, job) if args.history else []
+        untaken = [] if job.state.is_terminal else signals.pending(context, job)
     if args.json:
         record = job_record(job) | {
             "atoms": [atom_record(atom) for atom in atoms],
             "attempts": [attempt_record(attempt) for attempt in attempts],
+            "signals": untaken,
         }
         output.print_json(record | ({"history": history} if args.history else {}))
         return EXIT_OK
     now = text.now_ms()
     for line in job_lines(job, now, with_traceback=bool(args.verbose)):
+        print(line)
+    for line in signal_lines(untaken, now):
         print(line)
     print_attempts(attempts, now)
     print_atoms(atoms, now)
@@ -96,6 +102,7 @@ def job_lines(job: Job, now_ms: int, *, with_traceback: bool = False) -> list[st
         _line("Note", text.clean(job.note or "")),
         _line("Owner", _owner(job)),
         _line("Posted", _posted(job, now_ms)),
+        _line("Waits for", waits_for(job, now_ms)),
         _line("Due", _due(job, now_ms)),
         _line("Expires", _expires(job, now_ms)),
         _line("Started", _time(job.started_ms, now_ms)),
@@ -111,6 +118,17 @@ def job_lines(job: Job, now_ms: int, *, with_traceback: bool = False) -> list[st
         *_mapping("Properties", job.properties),
     ]
     return [line for line in lines if line]
+
+
+def signal_lines(untaken: Sequence[Mapping[str, Any]], now_ms: int) -> list[str]:
+    """The signals that no task has taken yet, oldest first."""
+    lines = [
+        f"{text.clean(signal['name'])} ({text.ago(signal['at_ms'], now_ms)}): {text.brief_json(signal['data'])}"
+        for signal in untaken[:SIGNALS_SHOWN]
+    ]
+    if len(untaken) > SIGNALS_SHOWN:
+        lines.append(f"and {len(untaken) - SIGNALS_SHOWN:,} more")
+    return [_line("" if number else "Signals", line) for number, line in enumerate(lines)]
 
 
 def print_atoms(atoms: Sequence[AtomRecord], now_ms: int) -> None:
@@ -237,6 +255,8 @@ def _posted(job: Job, now_ms: int) -> str:
 def _due(job: Job, now_ms: int) -> str:
     """When a job that waits may start; for one that says it waits for its time, also if that has come."""
     waits = not job.state.is_terminal and job.available_ms > max(job.created_ms, now_ms)
+    if waits_for(job, now_ms):
+        return ""
     if not waits and job.state is JobState.SCHEDULED:
         return f"{_time(job.available_ms, now_ms)}, it waits for a conductor"
     return _time(job.available_ms, now_ms) if waits else ""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from jobrunner.boards.board import Board
 from jobrunner.conductor.channel import Channel
 from jobrunner.model import BoardEntry, Job
 from jobrunner.persistence.store import board_entry
+
+Then = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +41,37 @@ class EndedJobs:
         self._channel = channel
         self._finished: list[str] = []
         self._returned: list[_Returned] = []
+        self._then: list[Then] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._finished) + len(self._returned)
 
-    def finished(self, job_ids: Iterable[str]) -> None:
-        """These jobs are done with, or were before."""
+    def finished(self, job_ids: Iterable[str], *, then: Then | None = None) -> None:
+        """These jobs are done with, or were before. ``then`` is called once the board has been told."""
         with self._lock:
             self._finished += job_ids
+            self._add(then)
 
     def goes_back(self, job_ids: Iterable[str], *, delay: float) -> None:
         """These claimed jobs are to be offered again after ``delay`` seconds."""
         with self._lock:
             self._returned += [_Returned(job_id, delay, None) for job_id in job_ids]
 
-    def job_goes_back(self, job: Job, *, delay: float) -> None:
+    def job_goes_back(self, job: Job, *, delay: float, then: Then | None = None) -> None:
         """The same for a job that was begun: if the board lost it, it is posted again."""
         with self._lock:
             self._returned.append(_Returned(job.id, delay, job))
+            self._add(then)
+
+    def _add(self, then: Then | None) -> None:
+        if then is not None:
+            self._then.append(then)
 
     def tell(self, board: Board) -> None:
         """Tell the board; raises BoardUnavailable, and then nothing is forgotten."""
         with self._lock:
-            finished, returned = list(self._finished), list(self._returned)
+            finished, returned, told = list(self._finished), list(self._returned), list(self._then)
         if not finished and not returned:
             return
         self._channel.send("done", ids=finished + [end.job_id for end in returned])
@@ -74,6 +83,10 @@ class EndedJobs:
             self._return(board, returned)
             with self._lock:
                 del self._returned[: len(returned)]
+        for then in told:
+            then()
+        with self._lock:
+            del self._then[: len(told)]
 
     def _return(self, board: Board, returned: list[_Returned]) -> None:
         by_delay: dict[float, list[_Returned]] = defaultdict(list)

@@ -7,10 +7,13 @@ Subclasses of TaskFlow's public classes; nothing is patched. What differs from i
   same values; what JSON cannot hold fails the task.
 - A task that tries to end the process (``sys.exit``) fails; one that stops since it was asked to keeps its state.
 - When the job should stop, no further atom starts; an atom that did not start yet goes back to PENDING.
+- A task that has to wait for the outside world ends, and stays RUNNING; what does not need it goes on. When nothing is
+  left that can go on, the flow is suspended.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,8 +31,10 @@ from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput
 from jobrunner.conductor.executors import JobExecutor, RetryExecutor
 from jobrunner.conductor.storage import JobStorage
+from jobrunner.conductor.waits import JobWaits
 from jobrunner.persistence.journal.backend import JournalBackend
 from jobrunner.persistence.journal.flow import FlowJournal
+from jobrunner.waits import Waiting
 
 PARALLEL_LOOK_S = 0.25
 """How often a parallel engine looks for a request to stop while its tasks run."""
@@ -63,8 +68,15 @@ class JobEngine(action_engine.ActionEngine):
         self._task_executor = JobExecutor(self, journal, stop, output, baton, threads)
         self._retry_executor = RetryExecutor(self, journal, stop, output, baton)
         self.stopped_atoms: set[str] = set()
+        self.waiting: dict[str, Waiting] = {}
+        """The atoms that wait for the outside world, and for what."""
         self._journal = journal
         self._interrupted = {found.name for found in detail if found.state == states.RUNNING}
+
+    @functools.cached_property
+    def job_waits(self) -> JobWaits:
+        """What tasks find when they wait; made for the first that does."""
+        return JobWaits(self, self._journal, self._flow_detail)
 
     @misc.cachedproperty  # type: ignore[untyped-decorator]
     def storage(self) -> JobStorage:
@@ -81,8 +93,21 @@ class JobEngine(action_engine.ActionEngine):
             super().validate()
 
     def run_until_stopped(self) -> None:
-        """Run to the end, or to the next atom border after somebody asked to stop; raises what made the flow fail."""
-        self._run_while(lambda: not self._stop.is_set())
+        """Run to the end, or to the next atom border after somebody asked to stop, or until all that is left waits.
+
+        Raises what made the flow fail. If something fails beside tasks that wait, those are undone as well; TaskFlow
+        finds them only when it begins again, as it finds all that is RUNNING while nobody runs it.
+        """
+        while True:
+            try:
+                self._run_while(lambda: not self._stop.is_set())
+            except Exception:
+                if not self._has_to_undo_waiting():
+                    raise
+            else:
+                if not self._has_to_undo_waiting():
+                    return
+            self._forget_waiting()
 
     def undo(self) -> None:
         """Revert every atom that ran, whatever its outcome; to be run after a stop. Raises if a revert failed.
@@ -92,6 +117,7 @@ class JobEngine(action_engine.ActionEngine):
         self.compile()
         self.prepare()
         self.stopped_atoms.clear()
+        self.waiting.clear()
         for retry in self._runtime.iterate_retries(states.RETRYING):
             # TaskFlow would go on retrying, with everything below it; before that it had succeeded.
             self.storage.set_atom_state(retry.name, states.SUCCESS)
@@ -100,6 +126,15 @@ class JobEngine(action_engine.ActionEngine):
         )
         self._task_executor.undoing = self._retry_executor.undoing = True
         self._run_while(self.may_undo)
+
+    def _has_to_undo_waiting(self) -> bool:
+        if not self.waiting or self._stop.is_set() or self.storage.get_flow_state() != states.SUSPENDED:
+            return False
+        return any(self.storage.get_atom_intention(name) != states.EXECUTE for name in self.waiting)
+
+    def _forget_waiting(self) -> None:
+        self.stopped_atoms.difference_update(self.waiting)
+        self.waiting.clear()
 
     def may_undo(self) -> bool:
         """Whether undoing may go on: the request that made the flow undo itself does not stop it half-way."""
@@ -161,6 +196,12 @@ class JobEngine(action_engine.ActionEngine):
         if self.storage.get_atom_state(atom.name) == states.RUNNING:
             self.storage.set_atom_state(atom.name, states.PENDING)
 
+    def note_wait(self, atom: Any, wait: Waiting) -> None:
+        """A task has to wait: it stays RUNNING, as one that its owner left, and is run again when its job goes on."""
+        self.waiting[atom.name] = wait
+        self.stopped_atoms.add(atom.name)
+        self._interrupted.add(atom.name)
+
     def note_restart(self, atom: Any) -> None:
         """An atom that was RUNNING when its owner died starts again: to TaskFlow that is no change of state."""
         if atom.name in self._interrupted:
@@ -178,6 +219,7 @@ class JobEngine(action_engine.ActionEngine):
         if self.stopped_atoms and state in (states.REVERTED, states.SUCCESS):
             state = states.SUSPENDED
         if state == states.SUCCESS and self.is_called_off():
-            super()._change_state(states.SUSPENDING)  # from RUNNING there is no other way
             state = states.SUSPENDED
+        if state == states.SUSPENDED and self.storage.get_flow_state() == states.RUNNING:
+            super()._change_state(states.SUSPENDING)  # there is no other way
         super()._change_state(state)

@@ -17,9 +17,10 @@ from taskflow import task as task_atom
 from taskflow.engines.action_engine import executor as executors
 from taskflow.types import failure, notifier
 
-from jobrunner import stopping
+from jobrunner import stopping, waits
 from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput, speaking
+from jobrunner.conductor.waits import AtomWaits
 from jobrunner.errors import JobrunnerError, TaskExited
 from jobrunner.persistence.encoding import encode
 from jobrunner.persistence.journal.flow import FlowJournal
@@ -76,6 +77,7 @@ class Runner:
             raise futures.CancelledError
         with speaking(self._output, atom.name):
             token = stopping.bind(None if self.undoing else self._stop)
+            waiting = waits.bind(self._waits_of(atom, outcome))
             try:
                 return outcome, _stored_form(call(), outcome, atom.name, self._journal.result_limit)
             except stopping.Stopped as error:
@@ -83,12 +85,22 @@ class Runner:
                     return outcome, _failure_of(error)
                 self._engine.stopped_atoms.add(atom.name)
                 raise futures.CancelledError from None
+            except waits.Waiting as wait:
+                self._engine.note_wait(atom, wait)
+                raise futures.CancelledError from None
             except Exception as error:  # noqa: BLE001 - the edge of a task: whatever it raises is its failure
                 return outcome, _failure_of(error)
             except BaseException as error:  # noqa: BLE001 - the same for what would end the process
                 return outcome, _failure_of_exit(atom.name, error)
             finally:
+                waits.unbind(waiting)
                 stopping.unbind(token)
+
+    def _waits_of(self, atom: Any, outcome: str) -> AtomWaits | None:
+        """What lets a task wait without holding a worker; neither a retry can, nor what undoes something."""
+        if outcome != executors.EXECUTED or isinstance(self, RetryExecutor):
+            return None
+        return AtomWaits(self._engine, atom.name)
 
 
 def _stored_form(value: Any, outcome: str, name: str, limit: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import replace
 
 from taskflow import exceptions as taskflow_errors
@@ -18,10 +19,14 @@ from jobrunner.errors import JobrunnerError
 from jobrunner.model import CancelMode, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.settling import HELD_NOTE, Settlement
+from jobrunner.persistence.signals import awaits_of
 from jobrunner.stopping import StopReason
+from jobrunner.waits import Waiting
 
 log = logging.getLogger(__name__)
 
+LIMIT_MARGIN_MS = 20
+"""So much after its time limit a waiting job is offered again, so that whoever gets it agrees that the time is over."""
 META_UNDO = "undo"
 """Key in the flow's meta data (under META_KEY): at whose word ("cancel", "timeout") everything is undone."""
 
@@ -96,6 +101,21 @@ def stopped(asked: StopReason | None, mode: CancelMode) -> Settlement:
     if asked == "hold":
         return Settlement(state=JobState.SUSPENDED, parked=Parked.HELD, note=HELD_NOTE)
     return Settlement(state=JobState.SUSPENDED)
+
+
+def waiting(job: Job, waits: Iterable[Waiting]) -> Settlement:
+    """Everything that is left of the flow waits for the outside world: its job is offered again when that comes.
+
+    At its first time, or at a signal; when the time limit of the job is over, it is offered to be undone.
+    """
+    found = list(waits)
+    times = [wait.until_ms for wait in found if wait.until_ms is not None]
+    if job.timeout is not None and job.started_ms is not None:
+        times.append(job.started_ms + round(job.timeout * 1000) + LIMIT_MARGIN_MS)
+    awaits = awaits_of([wait.signal for wait in found if wait.signal is not None])
+    if times:
+        return Settlement(state=JobState.SUSPENDED, awaits=awaits, available_ms=min(times))
+    return Settlement(state=JobState.SUSPENDED, awaits=awaits, parked=Parked.SIGNAL)
 
 
 def followed_up(job: Job, settlement: Settlement) -> Settlement:

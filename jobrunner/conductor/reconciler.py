@@ -8,6 +8,7 @@ It runs on one node at a time, under a lease. It only ever moves the board towar
   or resumes between the look and the withdrawal is posted again by the next round;
 - what waits on the board for another node than in SQL is put where it belongs;
 - what no living node can claim gets a note that says so;
+- what awaits a signal that is there is offered: whoever should have done that died, or was too early;
 - who waits for a semaphore that has room is called, and permits that nobody ended are ended.
 
 Beside that it ends the jobs that expired while nobody could claim them; that is the only state that it changes, under a
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 
 from jobrunner.boards.board import Board, BoardRow
 from jobrunner.conductor.failover import move
+from jobrunner.conductor.waker import Waker
 from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import SILENT_MS, list_nodes, take_lease
@@ -49,6 +51,7 @@ class Reconciled:
     withdrawn: int = 0
     noted: int = 0
     called: int = 0
+    woken: int = 0
 
 
 class Reconciler:
@@ -82,6 +85,7 @@ class Reconciler:
             withdrawn=self.withdraw_finished(),
             noted=self.note_unclaimable(),
             called=self.call_waiting(),
+            woken=Waker(self._database, self._board).sweep(),
         )
         self._not_before = time.monotonic() + SHARE * (time.monotonic() - began)
         return done

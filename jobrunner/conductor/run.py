@@ -27,9 +27,11 @@ from jobrunner.conductor import outcome
 from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput
 from jobrunner.conductor.engine import JobEngine
-from jobrunner.errors import CorruptRow, InvalidFlow, LeaseLost, StoreUnavailable, UnknownJobType
+from jobrunner.conductor.shape import Shape, shape_of
+from jobrunner.errors import CorruptRow, LeaseLost, StoreUnavailable, UnknownJobType
 from jobrunner.model import JOB_ID, CancelMode, Job, JobError, JobState, Json, Parked
-from jobrunner.persistence.flows import META_KEY, META_ORDER
+from jobrunner.persistence.adoption import adopted
+from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.journal.backend import JournalBackend, load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
@@ -65,6 +67,8 @@ class Outcome:
     finished: bool
     delay: float = 0.0
     state: JobState | None = None
+    awaits: str | None = None
+    """The signal that it waits for, which may have come just before that was recorded."""
 
 
 def run_job(parts: RunParts, job: Job, stop: StopSignal, *, fresh: bool) -> Outcome:
@@ -147,7 +151,12 @@ class _JobRun:
     def _outcome(self, journal: FlowJournal, settlement: Settlement) -> Outcome:
         if journal.error is not None:
             return _not_settled(self.job, journal.error)
-        return Outcome(finished=settlement.is_off_board, delay=_delay_of(settlement), state=settlement.state)
+        return Outcome(
+            finished=settlement.is_off_board,
+            delay=_delay_of(settlement),
+            state=settlement.state,
+            awaits=settlement.awaits,
+        )
 
     # -- load
 
@@ -224,15 +233,26 @@ class _JobRun:
         """Compile, put the parameters where the flow finds them, and check that every atom gets what it needs."""
         self._give_parameters(detail, job_type)
         engine.compile()
-        order = [atom.name for atom in engine.atoms_in_order()]
-        if META_KEY not in detail.meta:
-            engine.storage.update_flow_metadata(
-                {META_KEY: {META_ORDER: order}, **self._factory_meta(job_type)}
-            )
-        _require_same_atoms(detail.meta[META_KEY].get(META_ORDER), order)
+        shape = shape_of(engine)
+        known = detail.meta.get(META_KEY)
+        if known is None:
+            engine.storage.update_flow_metadata({META_KEY: shape.to_meta(), **self._factory_meta(job_type)})
+        elif not self.job.adopted:
+            shape.require_same(known)
         engine.prepare()
         engine.mend()
         engine.validate()
+        if self.job.adopted:
+            self._adopt(engine, detail, shape)
+
+    def _adopt(self, engine: JobEngine, detail: models.FlowDetail, shape: Shape) -> None:
+        """From now on the flow is one of this code; then, and not before, the word that allowed it is used up."""
+        ours = {**detail.meta[META_KEY], **shape.to_meta()}
+        engine.storage.update_flow_metadata({META_KEY: ours})
+        if self.journal is not None:
+            self.journal.barrier()
+        adopted(self.backend.database, self.job)
+        log.info("job %s goes on with the code of this node, as somebody allowed", self.job.id)
 
     def _give_parameters(self, detail: models.FlowDetail, job_type: JobType) -> None:
         """Put the parameters where TaskFlow looks for them, to be recorded as a whole.
@@ -310,6 +330,8 @@ class _JobRun:
             return outcome.failed(error)
         if flow_state == states.REVERTED:
             return outcome.reverted(self.job, detail, error)
+        if engine.waiting and not self.stop.is_set():
+            return outcome.waiting(self.job, engine.waiting.values())
         return outcome.stopped(self.stop.reason, self._cancel_mode())
 
 
@@ -326,15 +348,3 @@ def _delay_of(settlement: Settlement) -> float:
 _DEFAULT_THREADS = 4
 _NOT_UNDONE = frozenset({states.FAILURE, states.REVERTED})
 """How a flow ends that undid itself, as far as it could. One that succeeded is undone if somebody said so in time."""
-
-
-def _require_same_atoms(recorded: list[str] | None, present: list[str]) -> None:
-    """A flow that is half done goes on only with the atoms that it began with: a renamed one would run again."""
-    if recorded is None or sorted(recorded) == sorted(present):
-        return
-    gone, new = sorted(set(recorded) - set(present)), sorted(set(present) - set(recorded))
-    parts = [f"{', '.join(names)} {what}" for names, what in ((gone, "is gone"), (new, "is new")) if names]
-    raise InvalidFlow(
-        f"Its atoms are not those that it began with: {'; '.join(parts)}. Start a node with the code that it began "
-        "with, or end it with `jobrunner cancel --no-revert`."
-    )

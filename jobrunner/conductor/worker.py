@@ -7,11 +7,13 @@ raises n epochs, and one round trip that takes the last ones off the board.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 from collections.abc import Callable
 from concurrent import futures
+from dataclasses import replace
 
 from jobrunner.boards.board import Board
 from jobrunner.conductor.aftermath import Aftermath, Step
@@ -23,6 +25,7 @@ from jobrunner.conductor.leases import Held, HeldJobs
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.passing_on import PassingOn
 from jobrunner.conductor.run import Outcome, RunParts, run_job_then
+from jobrunner.conductor.waker import Waker
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.model import CancelMode, Job, JobClass, JobState
@@ -138,7 +141,7 @@ class Worker:
 
     def _steps(self, board: Board) -> list[Step]:
         """What is done after jobs were left."""
-        return [PassingOn(self._database, board)]
+        return [PassingOn(self._database, board), Waker(self._database, board)]
 
     def _work(self, board: Board) -> None:
         scout = Scout(
@@ -233,12 +236,12 @@ class Worker:
         """Let running jobs come to their ends or atom borders, and tell the board of all of them."""
         while not self.held.wait_below(1, WAIT_S):
             pass
-        self._aftermath.stop()
         try:
             self._tell(board)
             board.release_owner(self.owner)
         except BoardUnavailable as error:
             log.warning("%s What was held is free when its lease ends.", error.message)
+        self._aftermath.stop()
         board.close()
 
     # -- claim
@@ -368,12 +371,16 @@ class Worker:
         )
 
     def _end(self, held: Held, outcome: Outcome) -> None:
+        job, then = held.job, None
+        if outcome.awaits is not None:
+            # What its signal would put on the board until then is taken off it there: look after that once more.
+            then = functools.partial(self._aftermath.note, replace(job, awaits=outcome.awaits))
         if outcome.finished:
-            self.ended.finished([held.job.id])
+            self.ended.finished([job.id], then=then)
         else:
-            self.ended.job_goes_back(held.job, delay=outcome.delay)
-        self._aftermath.note(held.job)
-        if held.job.policies.holds:
+            self.ended.job_goes_back(job, delay=outcome.delay, then=then)
+        self._aftermath.note(job)
+        if job.policies.holds:
             self._aftermath.go()  # somebody waits for what it held
         self.held.remove(held)
         self._wake()

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from jobrunner.errors import BoardUnavailable
 from jobrunner.jobs.context import JobContext
+from jobrunner.jobs.offering import offer_now
 from jobrunner.jobs.post import put_on_board
 from jobrunner.model import CancelMode, Job, JobState
-from jobrunner.persistence import holding, ownership
+from jobrunner.persistence import holding, ownership, signals
 from jobrunner.persistence.store import board_entry
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ def resume(context: JobContext, job: Job) -> Job:
     resumed, changed = holding.resume(context.database, job.id)
     if changed and resumed.parked is None and resumed.state is not JobState.RUNNING:
         put_on_board(context, [board_entry(resumed)])
+    if changed and resumed.awaits is not None:
+        _wake(context, resumed)
     return resumed
 
 
@@ -57,6 +60,14 @@ def retry(context: JobContext, job: Job) -> Job:
     withdraw(context, [job.id])  # what an old snapshot of the board may still hold of the last attempt
     put_on_board(context, [board_entry(again)])
     return again
+
+
+def _wake(context: JobContext, job: Job) -> None:
+    """Offer a job whose signal came while it was held back."""
+    try:
+        offer_now(context.board, signals.wake_signalled(context.database, [job.id]))
+    except BoardUnavailable as error:
+        log.warning("%s A leader offers the job when it is back.", error.message)
 
 
 def withdraw(context: JobContext, job_ids: Sequence[str]) -> None:

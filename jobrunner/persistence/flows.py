@@ -21,6 +21,10 @@ INJECTOR = "_TaskFlow_INJECTOR"
 META_KEY = "jobrunner"
 META_ORDER = "order"
 """Key in the flow's meta data (under META_KEY): the names of its atoms in the order in which they are meant to run."""
+META_PRINT = "print"
+"""Key beside it: the fingerprint of the flow's atoms."""
+META_WAITS = "waits"
+"""Key in an atom's meta data (under META_KEY): what it waited for in its present turn, and what it found."""
 
 
 def atoms_of(database: Database, jobs: Sequence[Job]) -> dict[str, list[AtomRecord]]:

@@ -161,6 +161,7 @@ _RAISE = Statement(
         owner=sa.bindparam("new_owner"),
         node=sa.bindparam("new_node"),
         note=None,
+        awaits=None,
         deaths=sa.bindparam("new_deaths"),
         updated_ms=sa.bindparam("now_ms"),
         started_ms=sa.func.coalesce(jobs.c.started_ms, sa.bindparam("now_ms", type_=sa.BigInteger)),
@@ -238,7 +239,7 @@ def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> tu
     died = job.state is JobState.RUNNING and job.owner is not None and job.owner != owner
     taken = replace(
         job, epoch=job.epoch + 1, state=JobState.RUNNING, owner=owner, node=node, note=None,
-        deaths=job.deaths + died, updated_ms=now_ms, started_ms=job.started_ms or now_ms,
+        awaits=None, deaths=job.deaths + died, updated_ms=now_ms, started_ms=job.started_ms or now_ms,
     )  # fmt: skip
     if taken.deaths >= MAX_DEATHS:
         begun.finished.append(job.id)

@@ -177,7 +177,10 @@ signals = sa.Table(
     sa.Column("data", Text, nullable=False),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Column("author", Exact),
+    sa.Column("sent_key", Exact),  # who sends it again under the same key sends nothing
+    sa.Column("taken_ms", sa.BigInteger),  # when a task took it; NULL: it is still there to be taken
     sa.Index("signals_job", "job_id", "seq"),
+    sa.Index("signals_key", "job_id", "sent_key", unique=True),
     **_MYSQL,
 )
 

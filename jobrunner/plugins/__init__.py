@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jobrunner.plugins.registry import Capability, JobType, PluginProblem, Registry, default_registry
     from jobrunner.plugins.retrying import retries
     from jobrunner.plugins.skeleton import create_plugin
+    from jobrunner.plugins.waiting_tasks import Sleep, WaitForSignal
 
 _HOMES = {
     "building": ("check_flow",),
@@ -40,6 +41,7 @@ _HOMES = {
     "registry": ("Capability", "JobType", "PluginProblem", "Registry", "default_registry"),
     "retrying": ("retries",),
     "skeleton": ("create_plugin",),
+    "waiting_tasks": ("Sleep", "WaitForSignal"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -50,7 +52,9 @@ __all__ = [
     "ParameterSet",
     "PluginProblem",
     "Registry",
+    "Sleep",
     "Verdict",
+    "WaitForSignal",
     "capability_names",
     "check_flow",
     "check_reference",

@@ -16,7 +16,7 @@ from taskflow import states
 from taskflow.persistence import models
 
 from jobrunner.errors import LeaseLost, NotStorable
-from jobrunner.persistence.flows import META_KEY
+from jobrunner.persistence.flows import META_KEY, META_WAITS
 from jobrunner.persistence.journal.known import KnownAtom
 from jobrunner.persistence.journal.rows import atom_row, flow_row
 from jobrunner.persistence.output import OutputChunk
@@ -56,6 +56,8 @@ class Changes:
     atoms: dict[str, dict[str, Any]] = field(default_factory=dict)
     output: list[OutputChunk] = field(default_factory=list)
     trim_output: tuple[int, int] | None = None
+    taken: tuple[int, ...] = ()
+    """Signals that atoms took; written with the atoms' meta data, which says so."""
     settlement: Settlement | None = None
 
     def __bool__(self) -> bool:
@@ -109,6 +111,7 @@ class FlowJournal:
         self._error: BaseException | None = None
         self._under_way = False
         self._output: OutputSource | None = None
+        self._about_to_take: dict[str, int] = {}
         for atom in detail:
             self._known[atom.uuid] = KnownAtom(atom)
         if not stored:
@@ -187,7 +190,14 @@ class FlowJournal:
             fresh = self._pending.new_atoms.get(detail.uuid)
             (self._pending.atoms.setdefault(detail.uuid, {}) if fresh is None else fresh).update(columns)
             known.note(detail, columns)
+        if detail.uuid in self._about_to_take:
+            self._pending.taken += (self._about_to_take.pop(detail.uuid),)
         return moved and detail.state in _STARTS
+
+    def take_with(self, atom_uuid: str, signal: int) -> None:
+        """A signal is taken by this atom: to be written together with what is recorded of the atom next."""
+        with self._lock:
+            self._about_to_take[atom_uuid] = signal
 
     def _row(self, detail: models.AtomDetail) -> dict[str, Any]:
         return atom_row(detail, self.flow_id, self.result_limit)
@@ -199,7 +209,7 @@ class FlowJournal:
         if self.fence is None or detail.state not in (*_STARTS, *_ENDS):
             return dict(detail.meta or {})
         if detail.state == states.RUNNING:
-            ours = self._start_stamp(detail.meta or {})
+            ours = self._start_stamp(detail.meta or {}, fresh=True)
         else:
             ours = dict((detail.meta or {}).get(META_KEY) or {})
             if detail.state in _ENDS:
@@ -210,8 +220,10 @@ class FlowJournal:
         """What the meta data of an atom that is started again, without a change of its state, has to say."""
         return {META_KEY: self._start_stamp(meta)}
 
-    def _start_stamp(self, meta: Mapping[str, Any]) -> dict[str, Any]:
+    def _start_stamp(self, meta: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]:
         ours = dict(meta.get(META_KEY) or {})
+        if fresh:
+            ours.pop(META_WAITS, None)
         if self.fence is not None:
             ours |= {"owner": self.fence.owner, "node": self.fence.node, "epoch": self.fence.epoch}
         ours |= {"started_ms": time.time_ns() // 1_000_000, "starts": ours.get("starts", 0) + 1}

@@ -27,6 +27,7 @@ from jobrunner.persistence.ownership import LOCKED_ENDS, LOCKED_EPOCHS, lock_row
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import Settled, is_settled, settle_rows
+from jobrunner.persistence.signals import take
 from jobrunner.persistence.tables import atomdetails, flowdetails, logbooks, output
 
 Batch = Sequence[tuple[FlowJournal, Changes]]
@@ -75,6 +76,7 @@ def _write(pipeline: Pipeline, good: Batch, held: Rows) -> None:
     _update_flows(pipeline, good, now)
     _insert_atoms(pipeline, [row for _, changes in good for row in changes.new_atoms.values()], now)
     _update_atoms(pipeline, good, now)
+    _take_signals(pipeline, good)
     _write_output(pipeline, good)
     _settle(pipeline, good, held)
 
@@ -164,6 +166,12 @@ def _update(
 
 
 # -- the rest
+
+
+def _take_signals(pipeline: Pipeline, batch: Batch) -> None:
+    taken = [seq for _, changes in batch if changes.taken for seq in changes.taken]
+    if taken:
+        take(pipeline, taken, time.time_ns() // 1_000_000)
 
 
 def _write_output(pipeline: Pipeline, batch: Batch) -> None:

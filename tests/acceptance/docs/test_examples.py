@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from jobrunner.boards.taskflow import drivers
+from jobrunner.conductor import waits
+from jobrunner.persistence import signals
+from jobrunner.plugins import json_limits
 from tests.support.command_line import SECONDS, CommandLine
 from tests.support.markdown import blocks, commands, files, page, sections, tables
+from tests.support.stored import eventually
 from tests.support.taskflow_boards import fetch_board
 
 ONE = {"JOBRUNNER_CONDUCTOR__PROCESSES": "1"}
@@ -174,6 +178,60 @@ def test_the_flows_of_the_how_to_run(writer: CommandLine) -> None:
 
 def test_the_how_tos_own_test_passes(writer: CommandLine) -> None:
     assert "2 passed" in run_python(writer, "-m", "pytest", "-p", "no:cacheprovider", "flows/files/checksums")
+
+
+@pytest.fixture
+def office(jobrunner: CommandLine) -> CommandLine:
+    """Who has read how to wait."""
+    jobrunner.write(files(page("howto/waiting.md")))
+    return jobrunner
+
+
+def run_until(line: CommandLine, job_id: str, state: str) -> str:
+    """Run conductors until the job is in that state; its status."""
+    return str(
+        eventually(lambda: fine(line, "run", "--once") or _status(line, job_id, state), f"it is {state}")
+    )
+
+
+def _status(line: CommandLine, job_id: str, state: str) -> str:
+    status = fine(line, "status", job_id)
+    return status if f" {state}" in status else ""
+
+
+def test_the_jobs_of_the_how_to_wait_and_go_on(office: CommandLine) -> None:
+    calls = [call for block in blocks(page("howto/waiting.md"), "console") for call in commands(block)]
+    post_call, _, signal_call = calls
+    job_id = fine(office, *post_call).strip()
+    fine(office, "run", "--once")
+    status = fine(office, "status", job_id)
+    assert "SUSPENDED" in status
+    assert "Waits for   the signal decision, until " in status
+    assert f"jobrunner signal {job_id} decision" in fine(office, "logs", job_id)
+    assert "waits for the signal decision" in fine(office, "show")
+    fine(office, signal_call[0], job_id, *signal_call[2:])
+    assert "paid = 120" in run_until(office, job_id, "SUCCEEDED")
+    assert "has ended already" in office(signal_call[0], job_id, *signal_call[2:]).err
+
+
+def test_a_task_of_ones_own_waits_as_the_how_to_says(office: CommandLine) -> None:
+    job_id = fine(office, "post", "parcels").strip()
+    for weight in (2, 3):
+        fine(office, "signal", job_id, "parcel", f'{{"weight": {weight}}}')
+    assert "weight = 5" in run_until(office, job_id, "SUCCEEDED")
+
+
+def test_the_test_of_how_to_wait_passes(office: CommandLine) -> None:
+    assert "2 passed" in run_python(office, "-m", "pytest", "-p", "no:cacheprovider", "flows/office/expense")
+
+
+def test_the_limits_of_waiting_are_told_as_they_are() -> None:
+    told = dict(tables(sections(page("howto/waiting.md"), 2)["Limits"])[0][1:])
+    assert told == {
+        "a signal's data": f"{json_limits.MAX_BYTES // 1024} KiB of JSON, {json_limits.MAX_DEPTH} levels deep",
+        "signals that wait for the tasks of one job": f"{signals.PENDING_LIMIT:,}",
+        "waits of one task, in one run": str(waits.WAITS_LIMIT),
+    }
 
 
 def test_what_threads_and_programs_print_is_kept(writer: CommandLine) -> None:

@@ -13,7 +13,7 @@ from tests.chaos.crash_points.shapes import Shape
 
 INJECTOR = "_TaskFlow_INJECTOR"
 OURS = "jobrunner"
-STAMPS = frozenset({"owner", "node", "epoch", "starts", "started_ms", "finished_ms"})
+STAMPS = frozenset({"owner", "node", "epoch", "starts", "started_ms", "finished_ms", "waits"})
 """What the journal notes of an atom that differs from run to run."""
 TRACES = frozenset({"traceback", "traceback_str"})
 """Texts with the places in the code that an error went through; the first run and a resumed one differ in these."""
@@ -137,7 +137,8 @@ def end_of(job_id: str, record: Record, lines: Sequence[Line]) -> dict[str, Any]
         "flows": record.flows,
         "two rows": record.doubles,
         "atoms": {name: atom.row for name, atom in record.atoms.items()},
-        "events": [kind for kind in record.events if kind != "claimed"],
+        "events": [kind for kind in record.events if kind not in ("claimed", "suspended")],
+        "signals taken": record.taken,
         "done": {f"{atom} {what}s{_in(turn)}": _seen(line) for (atom, what, turn), line in last.items()},
         "done last": {line.atom: line.what for line in effects},
     }

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 
 from jobrunner.conductor.run import Outcome, RunParts, run_job
 from jobrunner.model import Posting
+from jobrunner.persistence import signals
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.ownership import Begun, begin
 from jobrunner.persistence.schema import upgrade
@@ -30,7 +31,7 @@ from jobrunner.plugins.registry import JobType, Registry
 from jobrunner.stopping import StopSignal
 from tests.chaos.crash_points import evidence, faults
 from tests.chaos.crash_points.faults import Fault, FaultyWriter, Writes
-from tests.chaos.crash_points.shapes import Shape
+from tests.chaos.crash_points.shapes import WORD, Shape
 
 LIFE_S = 60
 """An owner that takes longer hangs."""
@@ -154,6 +155,9 @@ def post(url: str, shape: Shape, number: int, directory: Path) -> list[str]:
         database = Database(url)
         postings = [Posting(type=_type_name(shape)) for _ in range(number)]
         posted = Store(database).insert(postings, now_ms=time.time_ns() // 1_000_000)
+        for job_id, _ in posted:
+            for data in shape.signals:
+                signals.send(database, job_id, WORD, data)
         ids.write_text(json.dumps([job_id for job_id, _ in posted]))
         database.close()
 
@@ -202,6 +206,16 @@ def _own(stage: Stage, number: int, fault: Fault | None, report: Path) -> None:
 
 
 def _claim_and_run(stage: Stage, owner: str, writer: FaultyWriter) -> bool:
+    """Own the job, and run it; when it waits for a time, go on at that. Whether it has ended."""
+    while True:
+        finished = _claim_and_run_once(stage, owner, writer)
+        if finished or not stage.shape.suspends:
+            return finished
+
+
+def _claim_and_run_once(stage: Stage, owner: str, writer: FaultyWriter) -> bool:
+    due_ms = Store(writer.database).get(stage.job_id).available_ms
+    time.sleep(max(0.0, due_ms / 1000 - time.time()))
     begun = _claimed(stage, owner, writer)
     if begun.finished:
         return True

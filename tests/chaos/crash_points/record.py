@@ -6,7 +6,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,6 +93,8 @@ class Record:
     """Names that more than one row has."""
     events: list[str]
     """The kinds of what happened to the job, in order."""
+    taken: list[bool] = field(default_factory=list)
+    """Of each signal that the job was sent, in order: whether a task took it."""
 
     @property
     def retries(self) -> list[Atom]:
@@ -108,6 +110,7 @@ def read(url: str, job_id: str) -> Record:
         below = "(SELECT uuid FROM flowdetails WHERE parent_uuid = '{}')"
         atoms = _rows(cursor, ATOM_COLUMNS, f"atomdetails WHERE parent_uuid IN {below}", job_id)
         events = _rows(cursor, ("kind",), "events WHERE job_id = '{}' ORDER BY seq", job_id)
+        signals = _rows(cursor, ("taken_ms",), "signals WHERE job_id = '{}' ORDER BY seq", job_id)
     names = [row["name"] for row in atoms]
     return Record(
         job=job,
@@ -116,6 +119,7 @@ def read(url: str, job_id: str) -> Record:
         atoms={row["name"]: Atom(row) for row in atoms},
         doubles=sorted({name for name in names if names.count(name) > 1}),
         events=[row["kind"] for row in events],
+        taken=[row["taken_ms"] is not None for row in signals],
     )
 
 

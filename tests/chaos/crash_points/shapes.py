@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,11 +11,16 @@ from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 from taskflow.task import EVENT_UPDATE_PROGRESS, Task
 from taskflow.types import failure as ft
 
+from jobrunner import Sleep, wait_for_signal
 from tests.chaos.crash_points import evidence, faults
 from tests.chaos.crash_points.evidence import EXECUTE, PROGRESS, REVERT, Line
 
 TURN = "turn"
 """Under what name a retry provides its value."""
+
+
+WORD = "word"
+"""The name of the signals that a shape's jobs are sent."""
 
 
 class StepFailed(Exception):
@@ -79,6 +84,13 @@ class Reporting(Step):
             evidence.leave(Line(atom=self.name, what=PROGRESS, amount=amount))
 
 
+class Taking(Step):
+    """Takes a signal, and returns what came with it as well."""
+
+    def execute(self, **given: Any) -> Any:
+        return {**super().execute(**given), "signal": wait_for_signal(WORD)}
+
+
 class Times(retry.Times):  # type: ignore[misc]
     """TaskFlow's, but that it tells."""
 
@@ -118,6 +130,10 @@ class Shape:
     does: Mapping[str, Does]
     ends: str = "SUCCEEDED"
     engine: str = "serial"
+    signals: Sequence[Any] = ()
+    """What signals its jobs are sent before they begin."""
+    suspends: bool = False
+    """Whether it waits for times: then an owner goes on with it when they come."""
     reports: Mapping[str, float] = field(default_factory=dict)
     """The last amount that an atom reports before it ends."""
     least_writes: int
@@ -184,6 +200,22 @@ def progress() -> Any:
         Step("before"), Reporting("reports", "before"), Step("later", "reports")
     )
 
+
+def waiting() -> Any:
+    return linear_flow.Flow("waiting").add(
+        Step("a"), Taking("first", "a"), Sleep(NAP_S), Taking("second", "first"), Step("b", "second")
+    )
+
+
+def retried_waiting() -> Any:
+    """Each turn takes a signal of its own, and sleeps."""
+    tried = linear_flow.Flow("tried", retry=Times(3, "tries", provides=TURN))
+    tried.add(Taking("take", turns=True), Sleep(NAP_S), Step("flaky", "take", turns=True, fails_in=[1]))
+    return linear_flow.Flow("retried waiting").add(tried, Step("later", "flaky"))
+
+
+NAP_S = 0.06
+"""Longer than what a task sleeps through without being suspended."""
 
 ONCE = Does(1, 0, "SUCCESS")
 UNDONE = Does(1, 1, "REVERTED")
@@ -252,6 +284,29 @@ _ALL = (
         },
         ends="FAILED",
         least_writes=1 + 9 + 1,
+    ),
+    # A job that waits is left, and claimed again.
+    Shape(
+        name="waiting",
+        flow=waiting,
+        does={**dict.fromkeys(("a", "first", "second", "b"), ONCE), "sleep": Does(0, 0, "SUCCESS")},
+        signals=("one", "two"),
+        suspends=True,
+        least_writes=1 + 3 + 1 + 1 + 3 + 1,
+    ),
+    Shape(
+        name="retried waiting",
+        flow=retried_waiting,
+        does={
+            "tries": Does(2, 0, "SUCCESS"),
+            "take": TWICE,
+            "sleep": Does(0, 0, "SUCCESS"),
+            "flaky": TWICE,
+            "later": ONCE,
+        },
+        signals=("one", "two", "three"),
+        suspends=True,
+        least_writes=1 + 14 + 4 + 1,
     ),
 )
 SHAPES = {shape.name: shape for shape in _ALL}

@@ -9,8 +9,11 @@ import pytest
 from tests.chaos.crash_points.one import report_of
 from tests.chaos.crash_points.shapes import SHAPES
 
+LONGEST = "retried waiting"
+"""Has twice the writes of any other: it is left to `make crash`."""
 
-@pytest.mark.parametrize("shape", SHAPES)
+
+@pytest.mark.parametrize("shape", [name for name in SHAPES if name != LONGEST])
 def test_a_crash_at_any_write_changes_nothing(shape: str, sqlite_url: str, tmp_path: Path) -> None:
     report = report_of(sqlite_url, shape, tmp_path)
     assert report.differences == []

@@ -11,10 +11,12 @@ import pytest
 
 from jobrunner.assemble import make_worker
 from jobrunner.conductor import worker as worker_module
+from jobrunner.conductor.aftermath import Aftermath
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
 from jobrunner.errors import StoreUnavailable
-from jobrunner.model import JobState
+from jobrunner.jobs import signals
+from jobrunner.model import JobClass, JobState
 from jobrunner.persistence.store import board_entry
 from tests.support.boards import until
 from tests.support.conductors import Cluster
@@ -137,3 +139,23 @@ def test_what_ended_is_told_until_the_board_has_heard_it(
     started.tell()
     assert started.board.known([job_id]) == set()
     assert len(started.worker.ended) == 0
+
+
+@pytest.mark.parametrize("within", [None, 3600.0])
+def test_a_signal_that_comes_before_the_board_heard_that_its_job_waits_is_not_missed(
+    started: Started, within: float | None
+) -> None:
+    """What it puts on the board is claimed there still, and is taken off it: so the worker looks once more."""
+    started.worker._aftermath = Aftermath(started.worker._steps(started.board))
+    started.worker._aftermath.start()
+    try:
+        job_id = started.cluster.post("asks", within=within)
+        started.claim(job_id)
+        until(lambda: started.cluster.job(job_id).awaits == "go" and len(started.worker.ended) == 1)
+        assert signals.signal(started.cluster.context, started.cluster.job(job_id), "go").woken
+        assert started.board.owners([job_id]) == {job_id: OWNER}
+        started.tell()
+        started.worker._aftermath.go()
+        until(lambda: started.board.peek([JobClass(type="asks")], limit=1) == [job_id])
+    finally:
+        started.worker._aftermath.stop()

@@ -127,9 +127,12 @@ def upgrade() -> None:
         sa.Column("data", Text, nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
         sa.Column("author", Exact),
+        sa.Column("sent_key", Exact),
+        sa.Column("taken_ms", sa.BigInteger()),
         **MYSQL,
     )
     op.create_index("signals_job", "signals", ["job_id", "seq"])
+    op.create_index("signals_key", "signals", ["job_id", "sent_key"], unique=True)
     op.create_table(
         "semaphores",
         sa.Column("name", Exact, primary_key=True),

@@ -1,0 +1,87 @@
+"""Telling a job something from outside: a signal, for which a task of its flow waits, or will."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from jobrunner.errors import BoardUnavailable, UsageError, WrongBoard
+from jobrunner.jobs.context import JobContext
+from jobrunner.jobs.offering import offer_now
+from jobrunner.model import Job, JobState, Json
+from jobrunner.persistence import signals
+from jobrunner.plugins.json_limits import MAX_BYTES, check_json, check_size
+from jobrunner.waits import check_name
+
+log = logging.getLogger(__name__)
+
+KEY_LENGTH = 255
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signalled:
+    """The outcome of a signal. ``new`` is false if the same was sent before, under its key.
+
+    ``woken`` says that the job waited for it, and goes on; otherwise the signal waits for a task that asks for it.
+    """
+
+    state: JobState
+    new: bool
+    woken: bool
+
+
+def signal(
+    context: JobContext,
+    job: Job,
+    name: str,
+    data: Json = None,
+    *,
+    key: str | None = None,
+    author: str | None = None,
+) -> Signalled:
+    """Send a signal to a job that has not ended; it is safe in the database when this returns.
+
+    Signals of one name are taken in the order in which they were sent, each once. With a ``key`` the same signal can be
+    sent again without being there twice. Raises WrongState if the job has ended, InvalidParameters or PostingTooLarge
+    if the data is not JSON of at most 256 KiB, UsageError for a bad name or key, DuplicateKey, TooManySignals.
+    """
+    check_name(name)
+    _check_key(key)
+    what = f"the data of the signal {name}"
+    plain = check_json(data, what)
+    check_size(plain, what)
+    sent = signals.send(context.database, job.id, name, plain, key=key, author=author)
+    if sent.woken is not None:
+        _offer(context, sent.woken)
+    return Signalled(state=sent.state, new=sent.new, woken=sent.woken is not None)
+
+
+def pending(context: JobContext, job: Job) -> list[dict[str, Any]]:
+    """The signals that no task of the job has taken, oldest first: ``name``, ``data``, ``at_ms``, ``author``."""
+    return signals.pending(context.database, job.id)
+
+
+def _offer(context: JobContext, job: Job) -> None:
+    try:
+        offer_now(context.board, [job])
+    except WrongBoard:
+        raise
+    except BoardUnavailable as error:
+        log.warning(
+            "%s The signal is safe in the database; the job goes on when the board is back.", error.message
+        )
+
+
+def _check_key(key: object) -> None:
+    if key is None:
+        return
+    fine = isinstance(key, str) and 0 < len(key) <= KEY_LENGTH and key.isprintable() and key == key.strip()
+    if not fine:
+        raise UsageError(
+            f"{str(key)[:60]!r} cannot be the key of a signal.",
+            hint=f"Use at most {KEY_LENGTH} printable characters, and no blanks around them.",
+        )
+
+
+__all__ = ["MAX_BYTES", "Signalled", "pending", "signal"]
