@@ -15,7 +15,7 @@ from jobrunner.errors import InvalidParameters
 from jobrunner.model import Posting, Priority
 from jobrunner.plugins.holds import check_hold
 from jobrunner.plugins.json_limits import check_json, check_size, shorten
-from jobrunner.policies import Placement, Policies
+from jobrunner.policies import NO_POLICIES, Placement, Policies
 
 TEXT_LIMIT = 255
 """Characters; what the columns hold."""
@@ -40,6 +40,7 @@ def check_envelope(posting: Posting) -> Posting:
     _require(isinstance(posting.policies, Policies), "the policies", posting.policies, "Policies")
     _check_holds(posting.policies.holds)
     _check_placement(posting.policies.placement)
+    _check_policies(posting.policies)
     return replace(posting, properties=_properties(posting.properties)) if posting.properties else posting
 
 
@@ -60,6 +61,24 @@ def _check_numbers(posting: Posting) -> None:
     lasts = seconds is None or (isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_S)
     _require(lasts, "the time limit", seconds, _SECONDS)
     _check_expiry(posting)
+
+
+def _check_policies(policies: Policies) -> None:
+    """They are read again by whoever runs the job, so they have to come through as they are."""
+    if policies == NO_POLICIES:
+        return
+    plain = _plain_policies(policies)
+    _require(plain is not None, "the policies", policies, "policies whose values are what they should be")
+    check_size(plain, "the posting's policies")
+
+
+def _plain_policies(policies: Policies) -> Any:
+    """Policies as JSON; None if they do not come back from that as they are."""
+    try:
+        plain = policies.to_json()
+        return plain if Policies.from_json(check_json(plain, "the posting's policies")) == policies else None
+    except (ValueError, TypeError, AttributeError):
+        return None
 
 
 def _check_expiry(posting: Posting) -> None:

@@ -70,7 +70,7 @@ class Settled:
     owner: str | None
     settlement: Settlement
     row: Mapping[str, Any] | None = None
-    """The job's row, or what ENDING names of it, as it was locked: without it no further attempt is made."""
+    """The job's row, or what LOCKED_ENDS reads of it, as it was locked: without it no further attempt is made."""
     holds: tuple[str, ...] = ()
     """The semaphores that it held, and holds no more."""
 

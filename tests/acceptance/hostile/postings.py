@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from jobrunner.policies import Policies
+
 ESC = "\x1b[2J\x1b]0;owned\x07"
 SQL = "'; DROP TABLE jobs; --"
 LUA = "redis.call('FLUSHALL') return {1} --"
@@ -131,6 +133,12 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a time after the end of time": {"type": "echo", "available_ms": 2**80},
     "a time as text": {"type": "echo", "available_ms": "soon"},
     "a time that is none": {"type": "echo", "available_ms": math.nan},
+    "an expiry as text": {"type": "echo", "expires_ms": "soon"},
+    "an expiry after the end of time": {"type": "echo", "expires_ms": 2**80},
+    "an expiry before the start": {"type": "echo", "available_ms": 2_000, "expires_ms": 1_000},
+    "policies that are none": {"type": "echo", "policies": {"retry": {"attempts": 3}}},
+    "a retry that is none": {"type": "echo", "policies": Policies(retry="often")},  # type: ignore[arg-type]
+    "a policy of other values": {"type": "echo", "policies": Policies(critical=[1])},  # type: ignore[arg-type]
     "a time limit that is none": {"type": "echo", "timeout": math.nan},
     "a time limit below nothing": {"type": "echo", "timeout": -5.0},
     "a time limit of too many digits": {"type": "echo", "timeout": 10**400},
@@ -202,6 +210,12 @@ COMMANDS: dict[str, list[str]] = {
     "a node with escapes": ["echo", "--node", ESC],
     "a node that never ends": ["echo", "--node", "n" * 1000],
     "a priority of its own": ["echo", "--priority", ESC],
+    "a time of its own": ["echo", "--at", f"2099-01-01 {ESC}"],
+    "a zone that is a path": ["echo", "--at", "18:30", "--zone", "../../../etc/passwd"],
+    "a zone of its own": ["echo", "--at", "18:30", "--zone", ESC],
+    "an expiry of its own": ["echo", "--expires", ESC],
+    "more retries than there are": ["echo", "--retry", "9" * 400],
+    "retries after what is no end": ["echo", "--retry", "3", "--retry-on", f"failed,{ESC}"],
     "a delay without end": ["echo", "--delay", "9" * 30 + "d"],
     "a delay below nothing": ["echo", "--delay", "-5s"],
     "a time limit that is none": ["echo", "--timeout", "nan"],

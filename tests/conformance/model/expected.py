@@ -16,7 +16,7 @@ from jobrunner.model import CancelMode, JobState, Priority
 MAX_DEATHS = 3
 ATOMS = ("first", "second")
 LEADERSHIP_S = 15.0
-_HOUR_MS = 3_600_000
+HOUR_MS = 3_600_000
 
 OPEN = {JobState.SCHEDULED, JobState.WAITING, JobState.RUNNING, JobState.SUSPENDED}
 
@@ -72,7 +72,7 @@ class ExpectedJob:
 
     @property
     def entry(self) -> Entry:
-        score = max(self.created_ms, self.available_ms) + self.priority * _HOUR_MS
+        score = max(self.created_ms, self.available_ms) + self.priority * HOUR_MS
         return Entry(self.id, self.type, score, self.available_ms)
 
     @property

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from jobrunner.model import CancelMode, JobState, Priority
+from jobrunner.persistence.overdue import DUE_MS
 from tests.conformance.model.expected import (
     ATOMS,
+    HOUR_MS,
     LEADERSHIP_S,
     MAX_DEATHS,
     Entry,
@@ -140,7 +142,13 @@ class Expected:
         for delay_ms in dict.fromkeys(delay_ms for _, delay_ms in returned):
             entries = [entry for entry, delay in returned if delay == delay_ms]
             if self.board.release(owner, [entry.job_id for entry in entries], delay_ms) < len(entries):
-                self.board.post(entries)
+                self.board.post(self._delayed(entry, delay_ms) for entry in entries)
+
+    def _delayed(self, entry: Entry, delay_ms: int) -> Entry:
+        if not delay_ms:
+            return entry
+        due_ms = self.now_ms + delay_ms
+        return entry._replace(available_ms=due_ms, score=due_ms + self.jobs[entry.job_id].priority * HOUR_MS)
 
     def reconcile(self, leader: str) -> tuple[int, int] | None:
         """How many were posted and withdrawn; None if another one leads."""
@@ -148,6 +156,9 @@ class Expected:
             self._forgotten[leader] = set()
             return None
         self._leader = (leader, self.now_ms + round(LEADERSHIP_S * 1000))
+        for job in self.open_jobs():
+            if job.state is JobState.SCHEDULED and job.available_ms + DUE_MS <= self.now_ms:
+                job.state = JobState.WAITING
         missing = [job for job in self.open_jobs() if job.id not in self.board.standing]
         running = {job.id for job in missing if job.state is JobState.RUNNING}
         left = running - self._forgotten.get(leader, set())
