@@ -80,6 +80,9 @@ class ConductorSection(Section):
     grace: float = Field(
         default=30.0, ge=0, description="Seconds that running atoms get to end at a shutdown"
     )
+    run_as: tuple[str, ...] = Field(
+        default=(), description="Users as whom jobs may be run, if the conductor runs as root"
+    )
     capability_timeout: float = Field(
         5.0, gt=0, description="Seconds after which a capability counts as not there"
     )
@@ -372,6 +375,8 @@ def _merge(
         for key, value in content.items():
             if section == "flows" and key == "paths" and isinstance(value, str):
                 value = [part for part in value.split(os.pathsep) if part]
+            if section == "conductor" and key == "run_as" and isinstance(value, str):
+                value = [part.strip() for part in value.split(",") if part.strip()]
             values.setdefault(section, {})[key] = value
             # a later source's plain value overrides an earlier one's file, and the other way round
             twin = key.removesuffix("_file") if key.endswith("_file") else f"{key}_file"

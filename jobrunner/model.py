@@ -175,6 +175,8 @@ class Job:
     """The signal that it waits for."""
     held: bool = False
     """A person asked for it to be suspended until it is resumed."""
+    usage: Mapping[str, Json] | None = None
+    """What its run in a process of its own has used: ``cpu`` seconds, ``memory`` and ``peak`` bytes; see usage.py."""
     adopted: bool = False
     """A person allowed its flow, half done, to go on with other code."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
+from jobrunner.cli.isolation import isolated_text
 from jobrunner.cli.options import add_json
 from jobrunner.cli.output import Cell, Column
 from jobrunner.cli.records import node_record
@@ -23,6 +24,7 @@ COLUMNS = (
     Column(title="UP", right=True),
     Column(title="PROCESSES", right=True),
     Column(title="RUNNING", right=True),
+    Column(title="OWN PROCESSES", right=True),
     Column(title="LOAD", right=True),
     Column(title="MEMORY", right=True),
     Column(title="VERSION"),
@@ -76,6 +78,7 @@ def node_row(node: Node, now_ms: int) -> list[Cell | str]:
         text.duration(up),
         _number(report.get("processes")),
         _running(report),
+        isolated_text(report),
         _load(report.get("load")),
         _memory(report),
         str(report.get("version", "")),

@@ -16,6 +16,7 @@ def node_report(
     running: int,
     ended: int,
     types: list[str],
+    isolated: dict[str, Any],
     version: str,
     rivals: list[str],
 ) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def node_report(
         "running": running,
         "ended": ended,
         "types": types,
+        "isolated": isolated,
         "rivals": rivals,
         "load": list(os.getloadavg()),
         "cpus": os.cpu_count(),

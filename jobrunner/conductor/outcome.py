@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
-from dataclasses import replace
 
 from taskflow import exceptions as taskflow_errors
 from taskflow import states
@@ -96,14 +94,6 @@ def stopped(asked: StopReason | None, mode: CancelMode) -> Settlement:
     if asked == "hold":
         return Settlement(state=JobState.SUSPENDED, parked=Parked.HELD, note=HELD_NOTE)
     return Settlement(state=JobState.SUSPENDED)
-
-
-def followed_up(job: Job, settlement: Settlement) -> Settlement:
-    """The settlement, with the time of the next attempt if the job's policy wants one after such an end."""
-    retry = job.policies.retrying
-    if not retry.allows_after(settlement.state, job.attempt):
-        return settlement
-    return replace(settlement, again_ms=int((time.time() + retry.pause(job.attempt)) * 1000))
 
 
 def job_error(engine: JobEngine, problem: Exception) -> JobError:
