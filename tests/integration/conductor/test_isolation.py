@@ -268,7 +268,7 @@ def test_what_it_uses_is_kept_while_it_runs_and_when_it_has_ended(both: Cluster)
     both.until(lambda: (both.job(job_id).usage or {}).get("memory") == 0, "its last figures", within=5)
     ended = both.job(job_id).usage
     assert ended is not None
-    assert ended["cpu"] >= 2.0
+    assert ended["cpu"] >= 1.9  # ticks are rounded
     assert ended["peak"] >= running.usage["peak"]
 
 
