@@ -245,7 +245,7 @@ def test_the_job_of_the_how_to_runs_in_a_process_of_its_own(jobrunner: CommandLi
     found = {job["id"]: job for job in jobrunner("list", "--json").json}
     assert {job["state"] for job in found.values()} == {"SUCCEEDED"}
     assert found[asked]["result"] == {"total": 3.5}
-    assert found[asked]["run"] == {"isolation": "process", "memory": 4 << 30, "dead_after": 600.0}
+    assert found[asked]["policies"]["run"] == {"isolation": "process", "memory": 4 << 30, "dead_after": 600.0}
     assert found[own]["usage"]["peak"] > 0
     assert found[plain]["usage"] is None
     assert "of memory at most" in fine(jobrunner, "status", own)

@@ -17,7 +17,7 @@ from jobrunner.conductor.accounts import account_for, become
 from jobrunner.conductor.lone import SPARES
 from jobrunner.errors import NotAllowedHere
 from jobrunner.model import CancelMode, JobState
-from jobrunner.policies import LEAST_MEMORY, Policies, RunLimits
+from jobrunner.policies import LEAST_MEMORY, Hold, Policies, RetryPolicy, RunLimits
 from tests.support.conductors import Cluster, Conductor, lives
 
 OWN = RunLimits(isolation="process")
@@ -134,6 +134,19 @@ def test_one_that_takes_too_much_memory_is_killed_and_says_so(both: Cluster) -> 
     both.until(lambda: not both.context.board.known([job_id]), "it is off the board")
     both.until(lambda: (both.job(job_id).usage or {}).get("peak", 0) > 150e6, "its peak is kept")
     assert both.ends(job_id) == ["failed"]
+
+
+def test_what_is_ended_by_force_is_retried_as_its_policy_says(both: Cluster) -> None:
+    both.start()
+    again = Policies(retry=RetryPolicy(attempts=2, delay=0.1), holds=(Hold(name="room"),))
+    job_id = both.post("hog", mib=200, posting={"policies": again})
+    (job,) = both.ended(job_id)
+    assert (job.state, job.attempt) == (JobState.FAILED, 2)
+    assert job.error is not None
+    assert job.error.kind == "MemoryLimit"
+    assert len(both.evidence(job=job_id, atom="before", what="end")) == 2
+    other = both.post("quick", posting={"policies": Policies(holds=(Hold(name="room"),))})
+    both.succeeded(other)  # what the killed one held is free
 
 
 def test_memory_within_the_limit_is_no_matter(embedded: Cluster) -> None:

@@ -13,15 +13,9 @@ from jobrunner.cli.options import empty_namespace
 from jobrunner.cli.post_options import adjusted, reserved
 from jobrunner.cli.post_type import parse_type_options, type_parser
 from jobrunner.errors import UsageError
-<<<<<<< HEAD
 from jobrunner.model import JobState, Posting, Priority
 from jobrunner.plugins.registry import JobType
-from jobrunner.policies import Policies, RetryPolicy
-=======
-from jobrunner.model import Posting, Priority
-from jobrunner.plugins.registry import JobType
-from jobrunner.policies import RunLimits
->>>>>>> 459943f (Test and document jobs in processes of their own)
+from jobrunner.policies import Policies, RetryPolicy, RunLimits
 
 
 def copy(source: str, words: list[str], depth: int = 1, wait: bool = False, key: str = "k") -> None:
@@ -121,7 +115,6 @@ def test_a_priority_that_is_not_given_is_left_to_the_type() -> None:
     assert adjusted(Posting(type="copy"), args, COPY).author
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("line", ["--critical copy", "--priority critical copy", "copy --priority CRITICAL"])
 def test_a_critical_job_is_a_policy(line: str) -> None:
     args, _ = parsed(f"{line} --source s --words w")
@@ -182,7 +175,8 @@ def test_times_are_read_in_their_zone_and_what_is_odd_about_them_is_said(
     args, _ = parsed("--at 2037-03-29T02:30 --zone Europe/Berlin copy --source s --words w")
     assert adjusted(Posting(type="copy"), args, COPY).available_ms == 2_121_903_000_000
     assert "does not exist in Europe/Berlin" in capsys.readouterr().err
-=======
+
+
 def test_limits_of_the_run_make_its_policies() -> None:
     line = (
         "--memory 512MB --dead-after 10m --dead-below 2 --run-as www-data:adm --grace 5s --isolation process"
@@ -205,7 +199,6 @@ def test_limits_that_cannot_be_are_a_usage_error() -> None:
     args, _ = parsed("copy --source s --words w --isolation thread --memory 1GB")
     with pytest.raises(UsageError, match="isolation cannot be thread"):
         adjusted(Posting(type="copy"), args, COPY)
->>>>>>> 459943f (Test and document jobs in processes of their own)
 
 
 @pytest.mark.parametrize(
