@@ -63,13 +63,7 @@ def run_conductor(config: Config, *, once: bool = False) -> int:
 
 
 def make_worker(
-    config: Config,
-    channel: Channel,
-    *,
-    owner: str,
-    once: bool,
-    alone: tuple[str, str] | None,
-    drained: bool = False,
+    config: Config, channel: Channel, *, owner: str, once: bool, alone: bool, drained: bool = False
 ) -> Worker:
     """A worker of a conductor's; see :class:`~jobrunner.conductor.worker.Worker`."""
     from jobrunner.conductor.worker import Worker

@@ -83,6 +83,9 @@ class ConductorSection(Section):
     give_way: float = Field(
         0.015, ge=0, le=1, description="Seconds for which it lets freer nodes go first, at most; 0: never"
     )
+    run_as: tuple[str, ...] = Field(
+        default=(), description="Users as whom jobs may be run, if the conductor runs as root"
+    )
     capability_timeout: float = Field(
         5.0, gt=0, description="Seconds after which a capability counts as not there"
     )
@@ -375,6 +378,8 @@ def _merge(
         for key, value in content.items():
             if section == "flows" and key == "paths" and isinstance(value, str):
                 value = [part for part in value.split(os.pathsep) if part]
+            if section == "conductor" and key == "run_as" and isinstance(value, str):
+                value = [part.strip() for part in value.split(",") if part.strip()]
             values.setdefault(section, {})[key] = value
             # a later source's plain value overrides an earlier one's file, and the other way round
             twin = key.removesuffix("_file") if key.endswith("_file") else f"{key}_file"

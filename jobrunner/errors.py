@@ -169,6 +169,10 @@ class TaskExited(JobrunnerError):
     """A task tried to end the process that runs it."""
 
 
+class NotAllowedHere(JobrunnerError):
+    """This conductor may not run the job as it wants to be run."""
+
+
 class JobCancelled(JobrunnerError):
     """The job was cancelled."""
 

@@ -16,12 +16,15 @@ import selectors
 import signal
 import socket
 import traceback
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from jobrunner import worker_entry
+from jobrunner.conductor.accounts import Account, become
 from jobrunner.conductor.channel import Channel, Message
 from jobrunner.conductor.parent import call_it, end_with
+from jobrunner.conductor.sessions import signal_session
 from jobrunner.conductor.wakeup import Wakeup
 
 
@@ -61,13 +64,21 @@ def _import_all(config: dict[str, Any]) -> None:
     gc.freeze()  # so that no worker's collections write to the pages that all of them share
 
 
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A worker that lives. With one that is ``alone`` its whole session ends."""
+
+    owner: str
+    alone: bool
+
+
 class _ForkServer:
     """The workers that live, by process id, and the supervisor's words about them."""
 
     def __init__(self, channel: Channel, wakeup: Wakeup) -> None:
         self._channel = channel
         self._wakeup = wakeup
-        self._owners: dict[int, str] = {}
+        self._children: dict[int, _Child] = {}
         # No epoll: its set would be shared with every worker.
         self._selector = selectors.PollSelector()
         self._selector.register(channel, selectors.EVENT_READ)
@@ -99,7 +110,7 @@ class _ForkServer:
             elif kind == "fork":
                 self._fork(message)
             elif kind == "kill":
-                self._kill(message["owner"])
+                self._kill(message["owner"], message["signal"])
         return True
 
     def _fork(self, message: Message) -> None:
@@ -111,43 +122,54 @@ class _ForkServer:
             self._channel.send("not_started", owner=message["owner"], error=str(error))
         else:
             if not pid:
-                self._be_worker(line, server, message["name"])
-            self._owners[pid] = message["owner"]
+                self._be_worker(line, server, message)
+            self._children[pid] = _Child(message["owner"], message["alone"])
         os.close(line)
 
-    def _be_worker(self, line: int, server: int, name: str) -> None:
+    def _be_worker(self, line: int, server: int, message: Message) -> None:
         """What the child does; does not return, whatever happens."""
         try:
             end_with(server)
-            os.setsid()  # a Ctrl-C does not reach it
-            call_it(name)
+            os.setsid()  # a Ctrl-C does not reach it, and what it starts can be found
+            call_it(message["name"])
             self._wakeup.__exit__(None, None, None)
             self._selector.close()
             self._channel.close()
+            if message["account"] is not None:
+                become(Account.from_json(message["account"]))
+                end_with(server)  # who changes its user loses that
             worker_entry.start(line)
         except BaseException:  # noqa: BLE001 - the edge of a process
             traceback.print_exc()
         finally:
             os._exit(1)
 
-    def _kill(self, owner: str) -> None:
-        """Kill a worker. Until it is reaped, which only this process does, nobody else has its process id."""
-        for pid, found in self._owners.items():
-            if found == owner:
-                os.kill(pid, signal.SIGKILL)
+    def _kill(self, owner: str, number: int) -> None:
+        """Signal a worker. Until it is reaped, which only this process does, nobody else has its process id."""
+        for pid, child in self._children.items():
+            if child.owner == owner:
+                self._signal(pid, child, number)
         self._channel.send("alive")
 
+    def _signal(self, pid: int, child: _Child, number: int) -> None:
+        os.kill(pid, number)
+        if child.alone:
+            signal_session(pid, number)
+
     def _reap(self) -> None:
-        """Tell of the workers that ended."""
-        while self._owners:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if not pid:
+        """Tell of the workers that ended. What one that was alone leaves behind ends with it, before its id is free."""
+        while self._children:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
                 return
-            owner = self._owners.pop(pid)
-            self._channel.send("ended", owner=owner, code=os.waitstatus_to_exitcode(status))
+            child = self._children.pop(found.si_pid)
+            if child.alone:
+                signal_session(found.si_pid, signal.SIGKILL)
+            _, status = os.waitpid(found.si_pid, 0)
+            self._channel.send("ended", owner=child.owner, code=os.waitstatus_to_exitcode(status))
 
     def _end_all(self) -> None:
-        for pid in self._owners:
-            os.kill(pid, signal.SIGKILL)
-        for pid in self._owners:
+        for pid, child in self._children.items():
+            self._signal(pid, child, signal.SIGKILL)
+        for pid in self._children:
             os.waitpid(pid, 0)

@@ -179,6 +179,8 @@ class Job:
     """A person asked for it to be suspended until it is resumed."""
     failover_ms: int | None = None
     """When it leaves the node of its class, which it only prefers; None for one that is pinned, or may run anywhere."""
+    usage: Mapping[str, Json] | None = None
+    """What its run in a process of its own has used: ``cpu`` seconds, ``memory`` and ``peak`` bytes; see usage.py."""
     adopted: bool = False
     """A person allowed its flow, half done, to go on with other code."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -129,19 +130,94 @@ class Placement(Policy):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunLimits(Policy):
-    """What a run may use, for jobs in processes of their own."""
+    """What a run may use, and as whom it runs; any limit means a process of its own. Raises ValueError if it is none.
 
-    isolation: str = "thread"
-    """``thread``, or ``process``: a process of its own."""
+    None is left to the job type, and then to the defaults.
+    """
+
+    isolation: str | None = None
+    """``process``: a process of its own; ``thread``: a thread of a worker."""
     memory: int | None = None
-    dead_below: float = 1.0
-    """A job that uses less than so many per cent of a processor ..."""
+    """Bytes that the job's processes may have in memory, all together."""
+    dead_below: float | None = None
+    """A job that uses less than so many per cent of a processor (default: DEAD_BELOW) ..."""
     dead_after: float | None = None
     """... for so long looks dead, and is ended; None: never."""
     user: str | None = None
     group: str | None = None
-    grace: float = 10.0
-    """Between the request to end and the end by force."""
+    grace: float | None = None
+    """Between the request to end and the end by force; default: GRACE_S."""
+
+    def __post_init__(self) -> None:
+        _insist(
+            self.isolation in (None, *ISOLATIONS), f"isolation is {self.isolation!r}, and can be {_EITHER}"
+        )
+        _check_number("memory", self.memory, least=LEAST_MEMORY, unit="bytes")
+        _check_number("dead_below", self.dead_below, least=0.0, unit="per cent of a processor")
+        _check_number("dead_after", self.dead_after, least=LEAST_DEAD_AFTER_S, unit="seconds")
+        _check_number("grace", self.grace, least=0.0, unit="seconds")
+        for name in (self.user, self.group):
+            _insist(
+                name is None or _ACCOUNT.fullmatch(str(name)) is not None,
+                f"{name!r} cannot be the name of a user or a group",
+            )
+        _insist(self.group is None or self.user is not None, "a group without a user cannot be run as")
+        _insist(self.isolation != "thread" or not self._limits(), _NOT_IN_A_THREAD)
+
+    @property
+    def own_process(self) -> bool:
+        """Whether the job runs in a process of its own."""
+        return self.isolation == "process" or bool(self._limits())
+
+    @property
+    def grace_s(self) -> float:
+        return GRACE_S if self.grace is None else self.grace
+
+    @property
+    def dead_below_percent(self) -> float:
+        return DEAD_BELOW if self.dead_below is None else self.dead_below
+
+    @property
+    def account(self) -> str | None:
+        """As whom it runs, as people write it: ``user`` or ``user:group``."""
+        return self.user if self.group is None else f"{self.user}:{self.group}"
+
+    def over(self, others: RunLimits | None) -> RunLimits:
+        """These limits, and where they leave it open those of ``others``; raises ValueError if they do not fit."""
+        if others is None:
+            return self
+        theirs = others.to_json()
+        if self.user is not None:
+            theirs.pop("group", None)
+        return RunLimits.from_json({**theirs, **self.to_json()})
+
+    def _limits(self) -> dict[str, Json]:
+        return {name: value for name, value in self.to_json().items() if name != "isolation"}
+
+
+ISOLATIONS = ("thread", "process")
+GRACE_S = 10.0
+DEAD_BELOW = 1.0
+LEAST_DEAD_AFTER_S = 1.0
+LEAST_MEMORY = 128 * 1024 * 1024
+"""A job's process has some 80 MiB in memory before its tasks have any, most of which it shares with others."""
+MOST = 2.0**62
+_EITHER = " or ".join(ISOLATIONS)
+_NOT_IN_A_THREAD = "limits need a process of its own, so isolation cannot be thread"
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
+
+
+def _check_number(name: str, value: Any, *, least: float, unit: str) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    _insist(
+        value is None or (is_number and least <= value < MOST),
+        f"{name} is {value!r}, and has to be a number of {unit}, {least:g} at least",
+    )
+
+
+def _insist(fine: bool, message: str) -> None:
+    if not fine:
+        raise ValueError(message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,13 +239,16 @@ class Policies:
         return dataclasses.replace(retry, attempts=max(retry.attempts, CRITICAL_ATTEMPTS), on=BAD_ENDS)
 
     def over(self, other: Policies) -> Policies:
-        """These policies, and where they say nothing, the other ones: a posting's over those of its type."""
+        """These policies, and where they say nothing, the other ones: a posting's over those of its type.
+
+        Raises ValueError if they do not fit together.
+        """
         return Policies(
             retry=self.retry or other.retry,
             critical=self.critical or other.critical,
             holds=tuple({hold.name: hold for hold in (*other.holds, *self.holds)}.values()),
             placement=self.placement or other.placement,
-            run=self.run or other.run,
+            run=other.run if self.run is None else self.run.over(other.run),
         )
 
     def to_json(self) -> dict[str, Json]:

@@ -36,8 +36,12 @@ class StopSignal:
         self._reason: StopReason | None = None
         self._leaving = False
         self.cancel_mode: CancelMode | None = None
+        self.heeded = False
+        """Whether the flow has come to an atom border since; what it does from there on is undoing."""
         self.overdue: Callable[[], bool] = lambda: False
         """Whether the time until which the conductor may run the job is over, though nobody has asked to stop yet."""
+        self.forceful = False
+        """Whether what the tasks have started is told to end as well: a task that fails then was interrupted."""
         self._lock = threading.Lock()
 
     @property
@@ -57,6 +61,10 @@ class StopSignal:
             if self._reason is None or _WEIGHT[reason] > _WEIGHT[self._reason]:
                 self._reason = reason
             self._event.set()
+
+    def interrupts(self) -> bool:
+        """Whether what a task raises now comes of the request to stop."""
+        return self.forceful and self._reason not in (None, "suspend", "hold")
 
     def is_set(self) -> bool:
         return self._event.is_set()

@@ -58,14 +58,13 @@ def _work(line: socket.socket) -> int:
     capture.install()
     sys.setswitchinterval(SWITCH_S)
     _start_logging(setup["log_level"], setup["name"])
-    alone = setup["alone"]
     try:
         worker = make_worker(
             Config.model_validate(setup["config"]),
             channel,
             owner=setup["owner"],
             once=setup["once"],
-            alone=None if alone is None else (alone[0], alone[1]),
+            alone=setup["alone"],
             drained=setup["drained"],
         )
         return worker.run()

@@ -102,6 +102,13 @@ class Board(abc.ABC):
         """
 
     @abc.abstractmethod
+    def pass_on(self, holder: str, owner: str, job_ids: Sequence[str], *, lease: float) -> list[str]:
+        """Make living claims of ``holder`` those of ``owner``, for ``lease`` seconds from now; their ids.
+
+        In one step, so that nobody can claim the jobs in between, and without waking anybody.
+        """
+
+    @abc.abstractmethod
     def release(self, owner: str, job_ids: Sequence[str], *, delay: float = 0.0) -> int:
         """Hand claimed jobs back, to be claimed again after ``delay`` seconds; how many were the owner's."""
 

@@ -105,6 +105,9 @@ class RedisBoard(Board):
         words = [word for claim in claims for word in claim]
         return set(self._redis.run("keep", _ms(lease), *words)) if words else set()
 
+    def pass_on(self, holder: str, owner: str, job_ids: Sequence[str], *, lease: float) -> list[str]:
+        return list(self._redis.run("pass_on", holder, owner, _ms(lease), *job_ids)) if job_ids else []
+
     def release(self, owner: str, job_ids: Sequence[str], *, delay: float = 0.0) -> int:
         return int(self._redis.run("release", owner, _ms(delay), *job_ids)) if job_ids else 0
 

@@ -106,6 +106,12 @@ class SqlBoard(Board):
             lost |= self._write(steps.keep, {job_id: owners[job_id] for job_id in page}, _ms(lease))
         return lost
 
+    def pass_on(self, holder: str, owner: str, job_ids: Sequence[str], *, lease: float) -> list[str]:
+        passed: list[str] = []
+        for page in pages(job_ids):
+            passed += self._write(steps.pass_on, holder, owner, page, _ms(lease))
+        return passed
+
     def release(self, owner: str, job_ids: Sequence[str], *, delay: float = 0.0) -> int:
         return sum(self._write(steps.release, owner, page, _ms(delay)) for page in pages(job_ids))
 

@@ -74,6 +74,18 @@ def keep(
     return owners.keys() - {row.job_id for row in kept if owners[row.job_id] == {row.owner}}
 
 
+def pass_on(
+    connection: Connection, database: Database, holder: str, owner: str, job_ids: Sequence[str], lease_ms: int
+) -> list[str]:
+    rows = [row for row in line.lock(connection, database, job_ids) if _is_claimed_by(row, holder)]
+    if rows:
+        until = rows[0].now_ms + lease_ms
+        line.update(connection, [row.place for row in rows], due_ms=until, owner=owner)
+        if until < min(row.due_ms for row in rows):
+            line.tell(connection, database, (), lease_ms)
+    return [row.job_id for row in rows]
+
+
 def release(
     connection: Connection, database: Database, owner: str, job_ids: Sequence[str], delay_ms: int
 ) -> int:

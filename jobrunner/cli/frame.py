@@ -11,6 +11,7 @@ from rich.text import Text
 
 from jobrunner.cli import text
 from jobrunner.cli.atom_lines import NAME_LIMIT, AtomLines
+from jobrunner.cli.isolation import usage_brief
 from jobrunner.cli.list import about
 from jobrunner.cli.room import Room, share
 from jobrunner.cli.snapshot import IN_LINE, Snapshot
@@ -173,7 +174,10 @@ class _Frame:
         if atoms:
             done = sum(atom.state in DONE_ATOMS for atom in atoms)
             again = f", attempt {job.attempt}" if job.attempt > 1 else ""
-            line = Text(f"{done} of {len(atoms)} atoms{again}", style="bright_black")
+            used = usage_brief(job)
+            line = Text(
+                f"{done} of {len(atoms)} atoms{again}{f', {used}' if used else ''}", style="bright_black"
+            )
             if waits := waits_for(job, self._now_ms):
                 line.append(f", waits for {waits}", style="yellow")
             return line

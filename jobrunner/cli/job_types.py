@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli import output, text
 from jobrunner.cli.context import load_registry
+from jobrunner.cli.isolation import limits_text
 from jobrunner.cli.options import add_json
 from jobrunner.cli.output import Cell, Column
 from jobrunner.errors import EXIT_OK
@@ -80,6 +81,7 @@ def type_record(job_type: JobType) -> dict[str, Any]:
         "engine": job_type.engine,
         "max_workers": job_type.max_workers,
         "priority": None if job_type.priority is None else job_type.priority.name.lower(),
+        "run": None if job_type.policies.run is None else job_type.policies.run.to_json(),
         "schema": None if job_type.is_classic else job_type.parameters.json_schema(),
     }
 
@@ -98,6 +100,7 @@ def print_type(job_type: JobType) -> None:
         "Time limit": text.duration(job_type.timeout),
         "Engine": "" if job_type.is_classic else engine,
         "Priority": record["priority"] or "",
+        "Process": limits_text(job_type.policies.run),
         "Options": f"it parses its own: jobrunner post {job_type.name} --help" if job_type.is_classic else "",
     }
     for label, value in facts.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
+from jobrunner.cli.isolation import isolated_text
 from jobrunner.cli.options import add_json
 from jobrunner.cli.output import Cell, Column
 from jobrunner.cli.records import node_record
@@ -24,13 +25,14 @@ COLUMNS = (
     Column(title="PROCESSES", right=True),
     Column(title="THREADS", right=True),
     Column(title="RUNNING", right=True),
+    Column(title="OWN PROCESSES", right=True),
     Column(title="LOAD", right=True),
     Column(title="MEMORY FREE", right=True),
     Column(title="VERSION"),
     Column(title="PYTHON"),
     Column(title="LABELS"),
 )
-DISPENSABLE = ("PYTHON", "UP", "PROCESSES", "LABELS", "VERSION")
+DISPENSABLE = ("PYTHON", "UP", "PROCESSES", "LABELS", "VERSION", "OWN PROCESSES")
 """What is left out on a terminal that is too narrow, first the first; ``--json`` has all of it."""
 GAP = 2
 
@@ -115,6 +117,7 @@ def node_row(node: Node, now_ms: int, running: int) -> list[Cell | str]:
         _number(report.get("processes")),
         _threads(report),
         str(running),
+        isolated_text(report),
         _load(report.get("load")),
         _memory(report),
         str(report.get("version", "")),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.cli import output
 from jobrunner.cli.life_options import CRITICAL, add_retry_options, add_when_options, policies_of, when_of
 from jobrunner.cli.options import COMMON, assignment, duration
+from jobrunner.cli.post_limits import add_limit_options, limits_of
 from jobrunner.errors import UsageError
 from jobrunner.model import Posting, Priority
 from jobrunner.policies import Hold, Placement
@@ -89,6 +90,7 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
     group.add_argument(
         "--timeout", type=duration, metavar="TIME", help="end the job if it runs for longer", **default
     )
+    add_limit_options(group, default)
     group.add_argument(
         "--capability", metavar="NAME", help="run it only where this capability is met", **collected
     )
@@ -137,6 +139,7 @@ def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> P
             policies_of(args, job_type.policies).over(posting.policies),
             holds=tuple(holds.values()),
             placement=_placement(posting, args),
+            run=limits_of(args) or posting.policies.run,
         ),
         author=args.author or user(),
     )

@@ -36,6 +36,7 @@ def job_record(job: Job) -> dict[str, Any]:
         "timeout": job.timeout,
         "expires_ms": job.expires_ms,
         "policies": job.policies.to_json(),
+        "usage": None if job.usage is None else dict(job.usage),
         "created_ms": job.created_ms,
         "available_ms": job.available_ms,
         "started_ms": job.started_ms,

@@ -8,6 +8,7 @@ from typing import Any
 
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
+from jobrunner.cli.isolation import limits_text, usage_text
 from jobrunner.cli.options import add_json, positive
 from jobrunner.cli.output import Cell, Column
 from jobrunner.cli.records import atom_record, attempt_record, job_record
@@ -110,6 +111,8 @@ def job_lines(job: Job, now_ms: int, *, with_traceback: bool = False) -> list[st
         _line("Time limit", text.duration(job.timeout)),
         _line("Priority", _priority(job)),
         _line("Retries", _retries(job)),
+        _line("Process", limits_text(job.policies.run)),
+        _line("Used", usage_text(job)),
         _line("Needs", _needs(job)),
         _line("Prefers", _prefers(job, now_ms)),
         _line("Key", text.clean(job.idempotency_key or "")),

@@ -1,9 +1,12 @@
 """The line between the supervisor and a worker: JSON, one message a line, over a pair of sockets.
 
-Worker to supervisor: ``ready`` (job types, once and after a reload), ``pulse`` (still alive; running jobs),
-``claimed``, ``done``, ``isolate`` (a job that should run in a process of its own).
+Worker to supervisor: ``ready`` (job types, once and after a reload), ``pulse`` (still alive; running jobs, and which
+of them were asked to stop, and heeded it), ``claimed``, ``done``, ``isolate`` (a job that should run in a process of
+its own), and from such a process ``begun`` (the job, as it began it).
 Supervisor to worker: ``setup`` (first), ``kept`` (ids, and until when by boottime), ``lost``, ``cancel``, ``stop``,
-``reload``, ``give_way`` (how reluctantly to claim). When either end is gone the other reads the end of the stream.
+``reload``, ``give_way`` (how reluctantly to claim); to one that is alone ``take`` (its job); to the one that claimed
+that, ``returned`` (the job was not taken over) or ``left`` (it was, and is over). When either end is gone the other
+reads the end of the stream.
 
 Supervisor to fork server: ``setup`` (first), ``fork`` (with the worker's end of its line), ``kill``, ``end``.
 Fork server to supervisor: ``ready``, ``ended`` (how a worker did), ``not_started``, ``alive`` (``kill`` was heeded).

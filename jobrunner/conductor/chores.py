@@ -1,7 +1,7 @@
 """What a supervisor does besides: in threads of its own, so that a server that hangs never holds up the supervising.
 
-Handing back what a dead worker held comes first; then the node's report, jobs that leave the node that they prefer, and
-the reconciler.
+Handing back what a dead worker held comes first, and leaving a job whose process was ended by force; then what jobs in
+processes of their own use, the node's report, jobs that leave the node that they prefer, and the reconciler.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from jobrunner.config import RetentionSection
 from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable, WrongBoard
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import freest_other, give_lease, node_stopped, report_node
-from jobrunner.persistence.unowned import hand_back_of
+from jobrunner.persistence.settling import Settlement, followed_up
+from jobrunner.persistence.unowned import UsageNote, hand_back_of, note_usage, settle_for
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ FREE_CHANGE = 0.1
 RECONCILE_S = 5.0
 RECONCILE_MIN_S = 0.5
 FAILOVER_S = 2.0
+USAGE_S = 10.0
+"""So often is written what running jobs use."""
+GATHER_S = 0.1
+"""So long the last figures of ended jobs wait for others, to be written together."""
 GOODBYE_S = 5.0
 """What is left to be said at the end may take so long, whatever the servers do."""
 
@@ -51,6 +56,10 @@ class Figures:
     running: int
     ended: int
     types: list[str]
+    isolated: int = 0
+    """Jobs in processes of their own; what follows is theirs, all together."""
+    isolated_percent: float = 0.0
+    isolated_memory: int = 0
     used_s: float = field(default=0.0, compare=False)
     """Seconds of processors that the workers have used; what changes all the time is no news."""
 
@@ -61,6 +70,10 @@ class _Dead:
 
     owner: str
     on_purpose: bool
+    job_id: str | None = None
+    settlement: Settlement | None = None
+    """How the job, which was alone with it, is left, unless it left it itself."""
+    then: Callable[[], None] = lambda: None
 
 
 class Chores:
@@ -81,6 +94,7 @@ class Chores:
         open_board: Callable[[], Board],
         retention: RetentionSection,
         figures: Callable[[], Figures],
+        usage: Callable[[], list[UsageNote]],
         fatal: Callable[[JobrunnerError], None],
         give_way: Callable[[float], None] | None = None,
     ) -> None:
@@ -90,6 +104,9 @@ class Chores:
         self._open_board = open_board
         self._retention = retention
         self._figures = figures
+        self._usage = usage
+        self._last_usage: queue.SimpleQueue[UsageNote] = queue.SimpleQueue()
+        self._usage_wanted = threading.Event()
         self._fatal = fatal
         self._give_way = give_way
         self._gauge = Gauge()
@@ -122,6 +139,7 @@ class Chores:
         """Start the threads."""
         for name, work in (
             ("handing back", self._hand_back_dead),
+            ("usage", self._write_usage),
             ("report", lambda: self._regularly(REPORT_S, "reporting the node", self._report_news)),
             (
                 "failover",
@@ -149,6 +167,7 @@ class Chores:
         """Hand back what is left, say goodbye and end; within a few seconds, whatever the servers do."""
         self._ending.set()
         self._dead.put(None)
+        self._usage_wanted.set()
         deadline = time.monotonic() + GOODBYE_S
         for thread in self._threads:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
@@ -160,6 +179,17 @@ class Chores:
         """Soon hand back all that a dead worker held; one that was ended on purpose did not die with its jobs."""
         self._dead.put(_Dead(owner=owner, on_purpose=on_purpose))
 
+    def settle(
+        self, owner: str, job_id: str, settlement: Settlement, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Soon leave the job of an owner that is ended by force, unless that did so itself; then ``then`` is called."""
+        self._dead.put(_Dead(owner=owner, on_purpose=True, job_id=job_id, settlement=settlement, then=then))
+
+    def last_usage(self, note: UsageNote) -> None:
+        """Soon write what a job has used that has ended."""
+        self._last_usage.put(note)
+        self._usage_wanted.set()
+
     def _hand_back_dead(self) -> None:
         while (dead := self._dead.get()) is not None:
             try:
@@ -168,9 +198,18 @@ class Chores:
                 log.warning("%s The jobs of %s are free when their leases end.", error.message, dead.owner)
             except Exception:
                 log.exception("the jobs of %s could not be handed back", dead.owner)
+            finally:
+                dead.then()
 
     def _release(self, dead: _Dead) -> None:
-        if dead.on_purpose:
+        if dead.job_id is not None and dead.settlement is not None:
+            wanted = dead.settlement
+            left = settle_for(self._database, dead.job_id, dead.owner, lambda job: followed_up(job, wanted))
+            if left is not None:
+                log.warning("job %s was ended by force: %s", dead.job_id, left.state)
+            if left is not None and left.is_off_board and self._board is not None:
+                self._board.consume(dead.owner, [dead.job_id])
+        elif dead.on_purpose:
             try:
                 hand_back_of(self._database, [dead.owner])
             except StoreUnavailable as error:
@@ -180,6 +219,26 @@ class Chores:
         ids = self._board.release_owner(dead.owner)
         if ids:
             log.warning("handed back %d jobs of %s", len(ids), dead.owner)
+
+    def _write_usage(self) -> None:
+        """Write what jobs use: of those that run now and then, of those that ended soon; all together."""
+        outage = Outage(log, "keeping what jobs use")
+        left: list[UsageNote] = []
+        while not self._ending.is_set():
+            ended = self._usage_wanted.wait(USAGE_S)
+            self._ending.wait(GATHER_S)
+            self._usage_wanted.clear()
+            while not self._last_usage.empty():
+                left.append(self._last_usage.get())
+            try:
+                note_usage(self._database, left if ended else [*self._usage(), *left])
+                left.clear()
+                outage.is_over()
+            except JobrunnerError as error:
+                outage.goes_on(error)
+            except Exception:
+                log.exception("what jobs use could not be kept")
+                left.clear()
 
     def _regularly(self, seconds: float, doing: str, work: Callable[[], Any]) -> None:
         outage = Outage(log, doing)
@@ -230,6 +289,11 @@ class Chores:
             running=figures.running,
             ended=figures.ended,
             types=figures.types,
+            isolated={
+                "running": figures.isolated,
+                "percent": figures.isolated_percent,
+                "memory": figures.isolated_memory,
+            },
             version=__version__,
             rivals=self._rivals(),
             taken=taken,

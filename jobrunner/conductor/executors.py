@@ -89,6 +89,9 @@ class Runner:
                 self._engine.note_wait(atom, wait)
                 raise futures.CancelledError from None
             except Exception as error:  # noqa: BLE001 - the edge of a task: whatever it raises is its failure
+                if self._stop.interrupts() and not self.undoing:
+                    self._engine.stopped_atoms.add(atom.name)
+                    raise futures.CancelledError from None
                 return outcome, _failure_of(error)
             except BaseException as error:  # noqa: BLE001 - the same for what would end the process
                 return outcome, _failure_of_exit(atom.name, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -73,15 +74,30 @@ class ForkServer:
         assert self._channel is not None
         return self._channel.fileno()
 
-    def fork(self, owner: str, name: str, line: socket.socket) -> None:
-        """Have a worker forked, with this end of its line; that it ended, or could not be forked, is received."""
-        assert self._channel is not None
-        self._channel.send("fork", descriptor=line.fileno(), owner=owner, name=name)
+    def fork(
+        self,
+        owner: str,
+        name: str,
+        line: socket.socket,
+        *,
+        alone: bool = False,
+        account: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Have a worker forked, with this end of its line; that it ended, or could not be forked, is received.
 
-    def kill(self, owner: str) -> None:
-        """Have a worker killed; that it ended is received."""
-        if self._channel is not None:
-            self._channel.send("kill", owner=owner)
+        :param alone: what its tasks start ends with it
+        :param account: as whom it runs, if not as the conductor
+        """
+        assert self._channel is not None
+        self._channel.send(
+            "fork", descriptor=line.fileno(), owner=owner, name=name, alone=alone, account=account
+        )
+
+    def kill(self, owner: str, number: int = signal.SIGKILL) -> None:
+        """Have a worker signalled, with its session if it is alone; that it ended is received. For any thread."""
+        channel = self._channel
+        if channel is not None:
+            channel.send("kill", owner=owner, signal=number)
             self._asked = self._asked or boottime()
 
     def receive(self) -> list[Message] | None:

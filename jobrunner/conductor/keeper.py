@@ -34,6 +34,7 @@ class Claims:
 
     def __init__(self) -> None:
         self._by_owner: dict[str, set[str]] = {}
+        self._passing: set[str] = set()
         self._lock = threading.Lock()
 
     def add(self, owner: str, job_ids: list[str]) -> None:
@@ -43,6 +44,20 @@ class Claims:
     def remove(self, owner: str, job_ids: list[str]) -> None:
         with self._lock:
             self._by_owner.get(owner, set()).difference_update(job_ids)
+
+    def pass_on(self, job_id: str) -> None:
+        """A claim is about to be passed on to another owner, who says so when it has it."""
+        with self._lock:
+            self._passing.add(job_id)
+
+    def passed_on(self, job_id: str, holder: str) -> None:
+        """It has been passed on, or will not be: who held it holds it no more."""
+        with self._lock:
+            self._passing.discard(job_id)
+            self._by_owner.get(holder, set()).discard(job_id)
+
+    def is_passing(self, job_id: str) -> bool:
+        return job_id in self._passing
 
     def drop(self, owner: str) -> None:
         with self._lock:
@@ -128,6 +143,7 @@ class LeaseKeeper:
         lost = {(job_id, owner) for job_id, owner in claims if job_id in gone}
         self._tell_kept([claim for claim in claims if claim not in lost], began + self._lease)
         lost &= set(self._claims.pairs())  # what ended while the board was asked is no loss
+        lost = {(job_id, owner) for job_id, owner in lost if not self._claims.is_passing(job_id)}
         if lost:
             self._regain(board, lost)
 

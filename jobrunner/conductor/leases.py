@@ -26,10 +26,12 @@ class Held:
 
     def time_is_up(self, now: float) -> bool:
         """Whether the job's attempt began longer ago than its timeout, on whatever conductor."""
-        if self.job.timeout is None:
-            return False
-        before = (self.job.updated_ms - (self.job.started_ms or self.job.updated_ms)) / 1000
-        return now - self.started + max(0.0, before) > self.job.timeout
+        return self.job.timeout is not None and now - self.started + self.before > self.job.timeout
+
+    @property
+    def before(self) -> float:
+        """Seconds for which the job's attempt was under way before it came here."""
+        return max(0.0, (self.job.updated_ms - (self.job.started_ms or self.job.updated_ms)) / 1000)
 
 
 class HeldJobs:
@@ -42,13 +44,15 @@ class HeldJobs:
         self._lease = lease
         self._claimed: dict[str, float] = {}
         self._held: dict[str, Held] = {}
+        self._apart: dict[str, Job] = {}
         self._condition = threading.Condition()
         self._awaited = 0
         self.ended = 0
         """How many jobs have ended here."""
 
     def __len__(self) -> int:
-        return len(self._held)
+        """How many slots are taken: also by jobs that were claimed here and run in processes of their own."""
+        return len(self._held) + len(self._apart)
 
     def ids(self) -> list[str]:
         with self._condition:
@@ -80,14 +84,39 @@ class HeldJobs:
             if self._held.get(held.job.id) is held:
                 del self._held[held.job.id]
             self.ended += 1
-            if len(self._held) < self._awaited:
-                self._condition.notify_all()
+            self._notify()
+
+    def goes_apart(self, job: Job) -> None:
+        """A claimed job is left to a process of its own, and takes a slot here until that is over."""
+        with self._condition:
+            self._claimed.pop(job.id, None)
+            self._apart[job.id] = job
+
+    def is_apart(self, job_id: str) -> bool:
+        return job_id in self._apart
+
+    def back(self, job_id: str) -> Job | None:
+        """That is over; the job as it was then."""
+        with self._condition:
+            job = self._apart.pop(job_id, None)
+            self._notify()
+            return job
+
+    def asked(self) -> tuple[list[str], list[str]]:
+        """The jobs that were asked to stop, and those of them that came to an atom border since."""
+        with self._condition:
+            asked = [held for held in self._held.values() if held.stop.is_set()]
+            return [held.job.id for held in asked], [held.job.id for held in asked if held.stop.heeded]
+
+    def _notify(self) -> None:
+        if len(self) < self._awaited:
+            self._condition.notify_all()
 
     def wait_below(self, limit: int, timeout: float) -> bool:
-        """Wait until fewer than ``limit`` jobs are held. For one thread, which is woken only when that is so."""
+        """Wait until fewer than ``limit`` slots are taken. For one thread, which is woken only when that is so."""
         with self._condition:
             self._awaited = limit
-            return self._condition.wait_for(lambda: len(self._held) < limit, timeout)
+            return self._condition.wait_for(lambda: len(self) < limit, timeout)
 
     def kept(self, job_ids: Iterable[str], until: float) -> None:
         """The leases of these jobs last until then."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from collections.abc import Iterable
-from dataclasses import replace
 
 from taskflow import exceptions as taskflow_errors
 from taskflow import states
@@ -116,14 +114,6 @@ def waiting(job: Job, waits: Iterable[Waiting]) -> Settlement:
     if times:
         return Settlement(state=JobState.SUSPENDED, awaits=awaits, available_ms=min(times))
     return Settlement(state=JobState.SUSPENDED, awaits=awaits, parked=Parked.SIGNAL)
-
-
-def followed_up(job: Job, settlement: Settlement) -> Settlement:
-    """The settlement, with the time of the next attempt if the job's policy wants one after such an end."""
-    retry = job.policies.retrying
-    if not retry.allows_after(settlement.state, job.attempt):
-        return settlement
-    return replace(settlement, again_ms=int((time.time() + retry.pause(job.attempt)) * 1000))
 
 
 def job_error(engine: JobEngine, problem: Exception) -> JobError:

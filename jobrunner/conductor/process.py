@@ -9,26 +9,57 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobrunner.conductor.channel import Channel
+from jobrunner.conductor.accounts import Account
+from jobrunner.conductor.channel import Channel, Message
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.forks import ForkServer
+from jobrunner.policies import RunLimits
 
 SEND_PATIENCE_S = 0.5
 """A worker that has not read for so long, with its line full, hangs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoneJob:
+    """A job that runs in a process of its own, and who has claimed it for that.
+
+    One without limits is a suspect: it has a process of its own so that it can do no harm to others.
+    """
+
+    job_id: str
+    holder: str
+    limits: RunLimits | None = None
+    timeout: float | None = None
+    used: Mapping[str, Any] | None = None
+    """What former owners' processes used in its attempt."""
+
+    @classmethod
+    def from_message(cls, message: Message, holder: str) -> LoneJob:
+        limits = message["limits"]
+        return cls(
+            job_id=message["id"],
+            holder=holder,
+            limits=None if limits is None else RunLimits.from_json(limits),
+            timeout=message["timeout"],
+            used=message["used"],
+        )
 
 
 @dataclass(slots=True, eq=False)
 class WorkerProcess:
     """A worker: the line to it, what it said last, and how it ended.
 
-    ``slot`` is its place in the conductor, or None for a process of a single suspect (then ``suspect`` is that job and
-    who held it). ``ended_on_purpose`` is set when the supervisor kills it to leave.
+    ``slot`` is its place in the conductor, or None for a process that is ``alone``: it runs one job, ``lone``, or waits
+    for it. ``ended_on_purpose`` is set when the supervisor kills it to leave.
     """
 
     slot: int | None
     owner: str
     channel: Channel
-    suspect: tuple[str, str] | None = None
+    lone: LoneJob | None = None
+    account: Account | None = None
+    given: float = 0.0
+    """When it was given its job, if it is alone."""
     started: float = field(default_factory=boottime)
     heard: float = field(default_factory=boottime)
     ready: bool = False
@@ -37,11 +68,29 @@ class WorkerProcess:
     ended: int = 0
     used_s: float = 0.0
     """Seconds of processors that it has used."""
+    taken: bool = False
+    """Whether it has taken over the claim of its job."""
+    dismissed: bool = False
+    """A spare that is not needed any more."""
     ended_on_purpose: bool = False
     hung_up: bool = False
     """It closed its line: it ends, or is made to."""
     code: int | None = None
     """Its exit code, or less than 0 the number of the signal that ended it; None while it lives."""
+
+    @property
+    def alone(self) -> bool:
+        return self.slot is None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it has its job, and the watch sees to that one's limits."""
+        return self.taken and self.lone is not None and self.lone.limits is not None
+
+    def give(self, job: LoneJob) -> None:
+        """Have it run this job, and nothing else."""
+        self.lone, self.given = job, boottime()
+        self.channel.send("take", id=job.job_id, holder=job.holder)
 
     def silence(self, now: float, *, lease: float, start: float) -> float:
         """Seconds by which it has been silent for too long; until it is ready it has ``start`` seconds."""
@@ -55,18 +104,19 @@ def start_worker(
     setup: Mapping[str, Any],
     *,
     node: str,
-    suspect: tuple[str, str] | None = None,
+    account: Account | None = None,
 ) -> WorkerProcess:
-    """Have a worker forked, with an identity of its own."""
+    """Have a worker forked, with an identity of its own; without a slot one that is alone."""
     place = f"{slot if slot is not None else 'alone'}"
     owner = f"{identity}/{place}.{uuid.uuid4().hex[:6]}"
     ours, theirs = socket.socketpair()
-    forks.fork(owner, f"jobrunner {place}", theirs)
+    given = None if account is None else account.to_json()
+    forks.fork(owner, f"jobrunner {place}", theirs, alone=slot is None, account=given)
     theirs.close()
     worker = WorkerProcess(
-        slot=slot, owner=owner, channel=Channel(ours, patience=SEND_PATIENCE_S), suspect=suspect
+        slot=slot, owner=owner, channel=Channel(ours, patience=SEND_PATIENCE_S), account=account
     )
-    worker.channel.send("setup", **setup, owner=owner, name=f"{node}/{place}", alone=suspect)
+    worker.channel.send("setup", **setup, owner=owner, name=f"{node}/{place}", alone=slot is None)
     return worker
 
 

@@ -37,6 +37,7 @@ from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.output import kept_bytes
 from jobrunner.persistence.ownership import Settlement, hand_back
+from jobrunner.persistence.settling import followed_up
 from jobrunner.plugins.registry import JobType, Registry
 from jobrunner.stopping import StopSignal
 
@@ -143,7 +144,7 @@ class _JobRun:
         self.backend.adopt(journal, detail)
         try:
             with self.parts.baton.held():
-                settlement = outcome.followed_up(self.job, self._run_flow(journal, detail, stored))
+                settlement = followed_up(self.job, self._run_flow(journal, detail, stored))
             journal.settle_then(settlement, lambda: tell(self._outcome(journal, settlement)))
         finally:
             self.backend.forget(journal)
@@ -292,6 +293,7 @@ class _JobRun:
         if asked is not None:
             self.stop.set(asked)
         error = None if self.stop.is_set() else self._attempt(engine, engine.run_until_stopped)
+        self.stop.heeded = self.stop.is_set()
         if self._undo_wanted(engine):
             self._note_undo(engine, detail)
             error = self._attempt(engine, engine.undo)

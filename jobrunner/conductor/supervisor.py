@@ -16,22 +16,25 @@ import selectors
 import signal
 import threading
 import uuid
-from collections import deque
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from jobrunner.boards.board import Board
+from jobrunner.conductor.accounts import Account
+from jobrunner.conductor.apart import Apart
 from jobrunner.conductor.channel import Message
 from jobrunner.conductor.chores import Chores, Figures
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.forks import ForkServer
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
-from jobrunner.conductor.process import WorkerProcess, how_it_ended, start_worker
+from jobrunner.conductor.lone import SPARES
+from jobrunner.conductor.process import LoneJob, WorkerProcess, how_it_ended, start_worker
 from jobrunner.conductor.restarts import Restarts
 from jobrunner.conductor.wakeup import Wakeup
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable, WrongBoard
+from jobrunner.model import CancelMode
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.wishes import wishes
 
@@ -44,10 +47,6 @@ START_S = 60.0
 """A worker that imports its plugins has so long for it."""
 SILENCE_MIN_S = 2.0
 DRAINED = "the node %s is drained: it takes no more jobs until `jobrunner node undrain`"
-SUSPECTS = 4
-"""Jobs that get a process of their own at the same time, of those that have not run for ACQUITTED_S yet."""
-ACQUITTED_S = 5.0
-"""Suspects that have run for so long do not keep others waiting."""
 
 
 class Supervisor:
@@ -73,7 +72,6 @@ class Supervisor:
         self._reload = False
         self._leave_at: float | None = None
         self._restarts = Restarts()
-        self._suspects: deque[tuple[str, str]] = deque()
         self._database = database
         self._drained = False
         self._looked = boottime()
@@ -89,8 +87,20 @@ class Supervisor:
             open_board=open_board,
             retention=config.retention,
             figures=self._figures,
+            usage=lambda: self._apart.usage(),
             fatal=self._fail,
             give_way=self._give_way if config.conductor.give_way else None,
+        )
+        self._apart = Apart(
+            config,
+            self._chores,
+            self._claims,
+            slots=self._slots,
+            spares=0 if once else SPARES,
+            workers=self._living,
+            start=lambda account: self._start(None, account=account),
+            tell=self._tell,
+            kill=self._forks.kill,
         )
         self._keeper = LeaseKeeper(
             lambda: self._chores.board,
@@ -121,11 +131,13 @@ class Supervisor:
             try:
                 self._keeper.start()
                 self._chores.start()
+                self._apart.start()
                 for slot in range(self.config.processes):
                     self._start(slot)
                 log.info("conductor %s runs with %d workers", self.identity, self.config.processes)
                 self._loop(wakeup)
             finally:
+                self._apart.stop()
                 self._kill_all()
                 self._chores.stop()
                 self._keeper.stop()
@@ -154,7 +166,7 @@ class Supervisor:
             log.warning("%s", DRAINED % self.node)
 
     def _loop(self, wakeup: Wakeup) -> None:
-        while self._workers or self._restarts or self._suspects:
+        while self._workers or self._restarts or self._apart:
             for key, _ in self._selector.select(timeout=self._until_next()):
                 if key.data is None:
                     wakeup.clear()
@@ -165,6 +177,7 @@ class Supervisor:
             self._act_on_signals()
             self._reap_ended()
             self._start_due()
+            self._apart.start_due(leaving=self._leave_at is not None)
             self._kill_silent()
 
     def _until_next(self) -> float:
@@ -196,7 +209,6 @@ class Supervisor:
             )
             self._leave_at = boottime() + grace
             self._restarts.clear()
-            self._suspects.clear()
             self._tell_all("stop")
         if self._leave_at is not None and (self._stops > 1 or boottime() > self._leave_at):
             if self._workers:
@@ -205,7 +217,7 @@ class Supervisor:
 
     # -- workers
 
-    def _start(self, slot: int | None, suspect: tuple[str, str] | None = None) -> None:
+    def _start(self, slot: int | None, *, account: Account | None = None) -> WorkerProcess:
         setup = {
             "config": self._config_of(slot),
             "once": self.once,
@@ -215,12 +227,13 @@ class Supervisor:
         if not self._forks.is_running:
             self._forks.start()
             self._selector.register(self._forks, selectors.EVENT_READ, self._forks)
-        worker = start_worker(self._forks, self.identity, slot, setup, node=self.node, suspect=suspect)
+        worker = start_worker(self._forks, self.identity, slot, setup, node=self.node, account=account)
         with self._lock:
             self._workers[worker.owner] = worker
             if self._drained != setup["drained"]:  # the word came while it was started
                 worker.channel.send("drain", drained=self._drained)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
+        return worker
 
     def _config_of(self, slot: int | None) -> dict[str, Any]:
         """The configuration of the worker in this place: with its share of the jobs that the node may run."""
@@ -230,7 +243,7 @@ class Supervisor:
         return config
 
     def _start_due(self) -> None:
-        """Start workers in the places of dead ones, and for suspects."""
+        """Start workers in the places of dead ones."""
         now = boottime()
         for slot in self._restarts.take_due(now):
             try:
@@ -238,19 +251,6 @@ class Supervisor:
             except OSError as error:
                 log.error("no worker could be started, which is tried again: %s", error)
                 self._restarts.could_not_start(slot, now=now)
-        while self._suspects and self._has_room_for_suspect(now):
-            suspect = self._suspects.popleft()
-            try:
-                self._start(None, suspect)
-            except OSError as error:
-                log.error("no process of its own could be started for job %s: %s", suspect[0], error)
-                self._suspects.append(suspect)
-                return
-
-    def _has_room_for_suspect(self, now: float) -> bool:
-        alone = [now - worker.started for worker in self._workers.values() if worker.suspect is not None]
-        fresh = sum(age < ACQUITTED_S for age in alone)
-        return fresh < SUSPECTS and len(alone) < max(SUSPECTS, self._slots)
 
     def _read(self, worker: WorkerProcess) -> None:
         received = worker.channel.receive()
@@ -267,13 +267,16 @@ class Supervisor:
     def _take(self, worker: WorkerProcess, message: Message) -> None:
         kind = message["kind"]
         if kind == "claimed":
-            if worker.suspect is not None:
-                self._claims.remove(worker.suspect[1], [worker.suspect[0]])
+            if worker.lone is not None:
+                worker.taken = True
+                self._claims.passed_on(worker.lone.job_id, worker.lone.holder)
             self._claims.add(worker.owner, message["ids"])
         elif kind == "done":
             self._claims.remove(worker.owner, message["ids"])
         elif kind == "isolate":
-            self._suspects.append((message["id"], worker.owner))
+            self._apart.add(LoneJob.from_message(message, worker.owner))
+        elif kind == "begun":
+            self._apart.began(worker, message)
         elif kind == "ready":
             worker.ready = True
             worker.types = message["types"]
@@ -282,6 +285,8 @@ class Supervisor:
             worker.ended = message["ended"]
             self._used_s += max(0.0, message["used_s"] - worker.used_s)
             worker.used_s = message["used_s"]
+            if worker.lone is not None and message["asked"]:
+                self._apart.watch.asked(worker.owner, heeded=bool(message["heeded"]))
 
     def _read_forks(self) -> None:
         received = self._forks.receive()
@@ -310,8 +315,8 @@ class Supervisor:
         """There was no room for another process."""
         log.error("a worker could not be forked, which is tried again: %s", error)
         self._forget(worker)
-        if worker.suspect is not None:
-            self._suspects.append(worker.suspect)
+        if worker.lone is not None:
+            self._apart.give_back(worker.lone)
         elif worker.slot is not None:
             self._restarts.could_not_start(worker.slot, now=boottime())
 
@@ -323,15 +328,14 @@ class Supervisor:
     def _reap(self, worker: WorkerProcess, code: int) -> None:
         """A worker has ended: hand its jobs back at once, and start another in its place unless it ended in peace."""
         self._forget(worker)
+        if worker.lone is not None:
+            self._apart.ended(worker, worker.lone, code)
         self._chores.hand_back(worker.owner, on_purpose=worker.ended_on_purpose)
-        if worker.suspect is not None:
-            job_id, holder = worker.suspect
-            self._claims.remove(holder, [job_id])
         if worker.ended_on_purpose or (
-            code == 0 and (self.once or self._leave_at is not None or worker.suspect)
+            code == 0 and (self.once or self._leave_at is not None or worker.alone)
         ):
             return
-        if self.once and not worker.ready:
+        if self.once and not worker.ready and not worker.alone:
             self._code = code if code > 0 else 1  # it could not even start: others would not either
             return
         log.error("worker %s ended (%s); its jobs are handed back", worker.owner, how_it_ended(code))
@@ -361,7 +365,9 @@ class Supervisor:
         for worker in list(self._workers.values()):
             if stalled:
                 worker.heard = now
-            hangs = worker.channel.broken or worker.silence(now, lease=lease, start=START_S) > 0
+            silent = worker.silence(now, lease=lease, start=START_S) > 0
+            # A job that is alone may keep the interpreter for itself: the watch sees to its limits, from outside.
+            hangs = worker.channel.broken or (silent and not worker.is_watched)
             if hangs and not worker.hung_up:
                 log.error(
                     "worker %s has not answered for %.1f s and is killed", worker.owner, now - worker.heard
@@ -378,15 +384,20 @@ class Supervisor:
             worker.ended_on_purpose = True
             self._reap(worker, -signal.SIGKILL)
         self._restarts.clear()
-        self._suspects.clear()
+        self._apart.clear()
 
     # -- for the threads
 
     def _tell(self, owner: str, kind: str, **content: Any) -> None:
         with self._lock:
             worker = self._workers.get(owner)
-        if worker is not None:
-            worker.channel.send(kind, **content)
+        if worker is None:
+            return
+        worker.channel.send(kind, **content)
+        if worker.lone is not None and kind == "cancel":
+            self._apart.watch.cancel(owner, CancelMode(content["mode"]))
+        elif worker.lone is not None and kind == "lost":
+            self._apart.watch.lost(owner)
 
     def _drain(self, drained: bool) -> None:
         with self._lock:
@@ -404,16 +415,20 @@ class Supervisor:
         for worker in list(self._workers.values()):
             worker.channel.send(kind)
 
-    def _figures(self) -> Figures:
+    def _living(self) -> list[WorkerProcess]:
         with self._lock:
-            workers = list(self._workers.values())
+            return list(self._workers.values())
+
+    def _figures(self) -> Figures:
+        workers = self._living()
         return Figures(
-            processes=len(workers),
+            processes=sum(not worker.alone for worker in workers),
             slots=self._slots,
             running=sum(len(worker.running) for worker in workers),
-            ended=sum(worker.ended for worker in workers),
+            ended=self._apart.ended_here + sum(worker.ended for worker in workers if not worker.alone),
             types=sorted({name for worker in workers for name in worker.types}),
             used_s=self._used_s,
+            **self._apart.figures(),
         )
 
     def _give_way(self, share: float) -> None:

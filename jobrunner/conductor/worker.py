@@ -14,8 +14,11 @@ import threading
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import replace
+from queue import SimpleQueue
+from typing import Any
 
 from jobrunner.boards.board import Board
+from jobrunner.conductor.accounts import account_for
 from jobrunner.conductor.aftermath import Aftermath, Step
 from jobrunner.conductor.candidates import Scout
 from jobrunner.conductor.channel import ORPHANED, Channel, Message
@@ -24,16 +27,18 @@ from jobrunner.conductor.ended import EndedJobs
 from jobrunner.conductor.leases import Held, HeldJobs
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.passing_on import PassingOn
-from jobrunner.conductor.run import Outcome, RunParts, run_job_then
+from jobrunner.conductor.run import RETRY_ELSEWHERE_S, Outcome, RunParts, run_job_then
+from jobrunner.conductor.usage import used_before
 from jobrunner.conductor.waker import Waker
 from jobrunner.config import Config
-from jobrunner.errors import BoardUnavailable, StoreUnavailable
+from jobrunner.errors import BoardUnavailable, NotAllowedHere, StoreUnavailable
 from jobrunner.model import CancelMode, Job, JobClass, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.link import Link
 from jobrunner.persistence.ownership import Settlement, TagLimits, begin, hand_back
 from jobrunner.persistence.store import Store
+from jobrunner.persistence.unowned import note_waiting
 from jobrunner.plugins.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -63,7 +68,7 @@ class Worker:
     :param open_board: makes the board; raises BoardUnavailable or WrongBoard
     :param load_registry: finds the plugins; with True, all of them anew
     :param owner: the identity under which it claims: the conductor's and its own
-    :param alone: for a worker that runs one suspect and nothing else: the job's id, and who holds it so far
+    :param alone: for a worker that runs one job, which the supervisor names, and nothing else
     :param drained: whether it claims nothing until it is told that it may
     """
 
@@ -77,7 +82,7 @@ class Worker:
         load_registry: Callable[[bool], Registry],
         owner: str,
         once: bool = False,
-        alone: tuple[str, str] | None = None,
+        alone: bool = False,
         drained: bool = False,
     ) -> None:
         self.config = config
@@ -87,7 +92,7 @@ class Worker:
         self.alone = alone
         self.node = config.node_name
         self.lease = config.conductor.lease
-        self.slots = config.conductor.jobs if alone is None else 1
+        self.slots = 1 if alone else config.conductor.jobs
         self.held = HeldJobs(self.lease)
         self.ended = EndedJobs(owner, channel)
         self._stopping = threading.Event()
@@ -116,6 +121,7 @@ class Worker:
         self._pool = futures.ThreadPoolExecutor(self.slots, thread_name_prefix="job")
         self._board: Board | None = None
         self._aftermath = Aftermath(())
+        self._own_job: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
 
     # -- life
 
@@ -129,10 +135,10 @@ class Worker:
         if board is not None:
             self._aftermath = Aftermath(self._steps(board))
             self._aftermath.start()
-            if self.alone is None:
-                self._work(board)
+            if self.alone:
+                self._run_own_job(board)
             else:
-                self._claim_suspect(board, *self.alone)
+                self._work(board)
             self._drain(board)
         self._writer.stop()
         self._link.close()
@@ -279,11 +285,14 @@ class Worker:
             self._start(ids, claimed_at + self.lease)
         self._stopping.wait(self._reluctance * (self.config.conductor.give_way + board.spread))
 
-    def _claim_suspect(self, board: Board, job_id: str, holder: str) -> None:
-        """Take a job over from the worker that set it aside; if another is quicker, it is that one's."""
+    def _run_own_job(self, board: Board) -> None:
+        """Take a job over from the worker that claimed it; if that has lost it meanwhile, it is somebody else's."""
+        named = self._own_job.get()
+        if named is None:
+            return
+        job_id, holder = named
         claimed_at = boottime()
-        board.release(holder, [job_id])
-        ids = board.claim_these(self.owner, [job_id], lease=self.lease)
+        ids = board.pass_on(holder, self.owner, [job_id], lease=self.lease)
         if ids:
             self._start(ids, claimed_at + self.lease)
 
@@ -303,7 +312,14 @@ class Worker:
         self.held.claimed(ids, until)
         self.channel.send("claimed", ids=ids)
         try:
-            begun = begin(self._link, ids, owner=self.owner, node=self.node, tags=self._tags)
+            begun = begin(
+                self._link,
+                ids,
+                owner=self.owner,
+                node=self.node,
+                tags=self._tags,
+                threads_only=not self.alone,
+            )
         except BaseException:
             self.held.not_begun(ids)
             self.ended.goes_back(ids, delay=AWAY_S)
@@ -323,11 +339,13 @@ class Worker:
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
         for job in begun.started:
-            if job.deaths < SUSPECT_DEATHS or self.alone is not None:
+            if job.deaths < SUSPECT_DEATHS or self.alone:
                 self._run(job, fresh=job.id in begun.fresh)
         for job in begun.started:
-            if job.deaths >= SUSPECT_DEATHS and self.alone is None:
+            if job.deaths >= SUSPECT_DEATHS and not self.alone:
                 self._isolate(job)
+        for job in begun.apart:
+            self._leave_to_own_process(job)
 
     def _not_held(self, ids: list[str], until: float) -> list[str]:
         """Those of the claimed jobs that do not run here already: the board may have lost what it knew of a claim.
@@ -338,10 +356,38 @@ class Worker:
         held = {job_id: self.held.get(job_id) for job_id in ids}
         self.held.kept([job_id for job_id, found in held.items() if found is not None], until)
         ending = [
-            job_id for job_id, found in held.items() if found is not None and found.stop.reason == "lost"
+            job_id
+            for job_id, found in held.items()
+            if (found is not None and found.stop.reason == "lost") or self.held.is_apart(job_id)
         ]
         self.ended.goes_back(ending, delay=AWAY_S)
-        return [job_id for job_id in ids if held[job_id] is None]
+        return [job_id for job_id in ids if held[job_id] is None and job_id not in ending]
+
+    def _leave_to_own_process(self, job: Job) -> None:
+        """Have the supervisor see to a process for a job that was not begun; its claim is passed on there."""
+        limits = job.policies.run
+        assert limits is not None
+        try:
+            if limits.user is not None:
+                account_for(limits.user, limits.group, allowed=self.config.conductor.run_as)
+        except NotAllowedHere as error:
+            self.held.not_begun([job.id])
+            self._say_why_not(job, error.message)
+            return
+        self.held.goes_apart(job)
+        self.channel.send(
+            "isolate", id=job.id, limits=limits.to_json(), timeout=job.timeout, used=used_before(job)
+        )
+
+    def _say_why_not(self, job: Job, why: str) -> None:
+        """A job goes back that this node cannot run; it says so while it waits for another."""
+        log.warning("job %s is not for this node: %s", job.id, why)
+        try:
+            note_waiting(self._database, [job.id], f"Waiting for a node that may run it. {why}")
+        except StoreUnavailable as error:
+            self._outage.goes_on(error)
+        self.ended.goes_back([job.id], delay=RETRY_ELSEWHERE_S)
+        self._wake()
 
     def _isolate(self, job: Job) -> None:
         """Leave a job to a process of its own, which takes it over from here."""
@@ -355,15 +401,32 @@ class Worker:
             self.ended.goes_back([job.id], delay=AWAY_S)
             return
         log.warning("job %s: %s", job.id, note)
-        self.channel.send("isolate", id=job.id)
+        self.channel.send("isolate", id=job.id, limits=None, timeout=job.timeout, used=None)
 
     # -- run
 
     def _run(self, job: Job, *, fresh: bool) -> None:
         held = self.held.add(job)
+        if self.alone:
+            held.stop.forceful = job.policies.run is not None and job.policies.run.own_process
+            self._say_begun(held)
         if self._stopping.is_set():
             held.stop.set("suspend")
         self._pool.submit(self._run_held, held, fresh)
+
+    def _say_begun(self, held: Held) -> None:
+        """Tell the supervisor, which watches over a job that is alone."""
+        job = held.job
+        undoes = job.cancel is not None or held.stop.is_set()
+        self.channel.send(
+            "begun",
+            id=job.id,
+            pid=os.getpid(),
+            epoch=job.epoch,
+            attempt=job.attempt,
+            age=held.before,
+            undoes=undoes,
+        )
 
     def _run_held(self, held: Held, fresh: bool) -> None:
         run_job_then(
@@ -397,6 +460,9 @@ class Worker:
             "give_way": self._on_give_way,
             "stop": lambda message: self._stop(),
             "reload": lambda message: self._reload(),
+            "take": lambda message: self._own_job.put((message["id"], message["holder"])),
+            "returned": self._on_returned,
+            "left": self._on_left,
         }
         for message in self.channel.messages():
             try:
@@ -414,6 +480,22 @@ class Worker:
 
     def _drain_node(self, drained: bool) -> None:
         self._drained = drained
+
+    def _on_returned(self, message: Message) -> None:
+        """A job's own process did not come to take it over."""
+        job = self.held.back(message["id"])
+        if job is not None and message["why"] is not None:
+            # The thread that listens to the supervisor waits for no server.
+            self._pool.submit(self._say_why_not, job, message["why"])
+        else:
+            self.ended.goes_back([message["id"]], delay=message["delay"])
+        self._wake()
+
+    def _on_left(self, message: Message) -> None:
+        """A job's own process is over; if it was ended by force, nobody has followed up on it yet."""
+        job = self.held.back(message["id"])
+        if job is not None and message["by_force"]:
+            self._aftermath.note(job)
         self._wake()
 
     def _on_give_way(self, message: Message) -> None:
@@ -421,6 +503,7 @@ class Worker:
 
     def _stop(self) -> None:
         self._stopping.set()
+        self._own_job.put(None)
         self.held.stop(self.held.ids(), "suspend")
         self._wake()
 
@@ -443,7 +526,7 @@ class Worker:
 
     def _pulse(self) -> None:
         ticks = threading.Event()
-        told: tuple[list[str], int] | None = None
+        told: tuple[Any, ...] | None = None
         told_at = 0.0
         while not ticks.wait(PULSE_S):
             lost = self.held.stop_overdue()
@@ -451,9 +534,16 @@ class Worker:
                 log.error(
                     "the leases of these jobs were not kept in time, so they stop here: %s", ", ".join(lost)
                 )
-            news = (self.held.ids(), self.held.ended)
+            news = (self.held.ids(), self.held.ended, *self.held.asked())
             if news != told or boottime() - told_at >= QUIET_PULSE_S:
-                self.channel.send("pulse", running=news[0], ended=news[1], used_s=_used_s())
+                self.channel.send(
+                    "pulse",
+                    running=news[0],
+                    ended=news[1],
+                    asked=news[2],
+                    heeded=news[3],
+                    used_s=_used_s(),
+                )
                 told, told_at = news, boottime()
 
 

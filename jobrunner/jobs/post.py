@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jobrunner.errors import BoardUnavailable, WrongBoard
+from jobrunner.errors import BoardUnavailable, InvalidParameters, WrongBoard
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.envelope import check_envelope
 from jobrunner.jobs.placement import check_placement, placed
@@ -82,9 +82,7 @@ def check(context: JobContext, posting: Posting) -> Posting:
     accepted = job_type.accept(posting)
     capabilities = tuple(sorted({*job_type.capabilities, *posting.capabilities}))
     timeout = posting.timeout if posting.timeout is not None else job_type.timeout
-    policies = replace(
-        posting.policies.over(job_type.policies), holds=merged(job_type.holds, posting.policies.holds)
-    )
+    policies = _policies(posting, job_type)
     return replace(
         accepted,
         unique_key=unique_key(job_type, accepted),
@@ -93,6 +91,18 @@ def check(context: JobContext, posting: Posting) -> Posting:
         priority=_priority(posting, job_type, policies),
         policies=policies,
     )
+
+
+def _policies(posting: Posting, job_type: JobType) -> Policies:
+    """The posting's own, over those of its type."""
+    try:
+        policies = posting.policies.over(job_type.policies)
+    except ValueError as error:
+        raise InvalidParameters(
+            f"The limits of this posting do not fit {job_type.name}: {error}.",
+            hint="`jobrunner types` tells the job type's own.",
+        ) from None
+    return replace(policies, holds=merged(job_type.holds, posting.policies.holds))
 
 
 def _priority(posting: Posting, job_type: JobType, policies: Policies) -> Priority:

@@ -68,6 +68,7 @@ def job_from_row(row: Any) -> Job:
             awaits=row["awaits"],
             held=bool(row["held"]),
             adopted=bool(row["adopted"]),
+            usage=_mapping(decode(row["usage"], what=what)) if row["usage"] else None,
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise CorruptRow(f"{what} cannot be read: {error}.", hint=_CORRUPT_HINT) from error

@@ -75,6 +75,8 @@ class Begun:
     """Terminal already: to be taken off the board."""
     parked: list[str] = field(default_factory=list)
     """Open, but not to be run as they are: to be taken off the board."""
+    apart: list[Job] = field(default_factory=list)
+    """As they were, untouched: they want processes of their own, which begin them."""
     unknown: list[str] = field(default_factory=list)
     """Not in the store at all: to be taken off the board."""
     corrupt: list[str] = field(default_factory=list)
@@ -119,7 +121,7 @@ def locking(query: sa.Select[Any]) -> Statement:
 
 LOCKED_JOBS = locking(sa.select(jobs))
 _NOT_READ: dict[str, None] = dict.fromkeys(
-    ("result", "error", "finished_ms", "idempotency_key", "unique_key", "usage", "parked_before")
+    ("result", "error", "finished_ms", "idempotency_key", "unique_key", "parked_before")
 )
 """What tells nothing of a job that is about to run, or has ended: reading it would cost more than deciding."""
 LOCKED_TO_BEGIN = locking(sa.select(*(column for column in jobs.c if column.name not in _NOT_READ)))
@@ -184,6 +186,7 @@ def begin(
     node: str,
     tags: TagLimits | None = None,
     patience: float = 10.0,
+    threads_only: bool = False,
 ) -> Begun:
     """Raise the epoch of claimed jobs and make ``owner`` theirs: one transaction of two round trips for any batch.
 
@@ -192,21 +195,38 @@ def begin(
     finished. One that holds semaphores begins if it gets them; what that costs is told in permits.py.
 
     :param tags: what is known of the limits of tags, kept from one batch to the next
+    :param threads_only: leave jobs alone that want processes of their own
     """
     tags = tags or TagLimits()
     return writes.pipelined(
-        lambda pipeline: _begin(pipeline, job_ids, owner=owner, node=node, tags=tags, now_ms=_now_ms()),
+        lambda pipeline: _begin(
+            pipeline,
+            job_ids,
+            owner=owner,
+            node=node,
+            tags=tags,
+            now_ms=_now_ms(),
+            threads_only=threads_only,
+        ),
         patience=patience,
     )
 
 
 def _begin(
-    pipeline: Pipeline, job_ids: Sequence[str], *, owner: str, node: str, tags: TagLimits, now_ms: int
+    pipeline: Pipeline,
+    job_ids: Sequence[str],
+    *,
+    owner: str,
+    node: str,
+    tags: TagLimits,
+    now_ms: int,
+    threads_only: bool,
 ) -> Begun:
     rows = [{**_NOT_READ, **row} for row in lock_rows(pipeline, job_ids, LOCKED_TO_BEGIN)]
     begun = Begun()
     begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
-    ended = [end for end in (_sorted_in(begun, row, owner, node, now_ms) for row in rows) if end is not None]
+    sorted_in = (_sorted_in(begun, row, owner, node, now_ms, threads_only) for row in rows)
+    ended = [end for end in sorted_in if end is not None]
     _ask_for_permits(pipeline, begun, rows, tags, now_ms)
     _raise_epochs(pipeline, begun.started, owner=owner, node=node, now_ms=now_ms)
     end_unstarted(pipeline, ended, now_ms)
@@ -216,7 +236,9 @@ def _begin(
     return begun
 
 
-def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> tuple[Job, Settlement] | None:
+def _sorted_in(
+    begun: Begun, row: Any, owner: str, node: str, now_ms: int, threads_only: bool
+) -> tuple[Job, Settlement] | None:
     """Put a row where it belongs in ``begun``; the job, with how it ends, if it is not to be started any more."""
     try:
         job = job_from_row(row)
@@ -247,6 +269,9 @@ def _sorted_in(begun: Begun, row: Any, owner: str, node: str, now_ms: int) -> tu
     if job.held and job.cancel is None:
         begun.parked.append(job.id)
         begun.held.append(taken)
+        return None
+    if threads_only and job.policies.run is not None and job.policies.run.own_process:
+        begun.apart.append(job)
         return None
     begun.started.append(taken)
     if job.started_ms is None:

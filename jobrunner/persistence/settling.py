@@ -7,15 +7,16 @@ what fits. The atoms hold the whole of it; and a job that could not be settled w
 from __future__ import annotations
 
 import functools
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from jobrunner.errors import NotStorable
-from jobrunner.model import TERMINAL_STATES, JobError, JobState, Json, Parked
+from jobrunner.model import TERMINAL_STATES, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.attempts import keep_attempt
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
 from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row
@@ -73,6 +74,14 @@ class Settled:
     """The job's row, or what LOCKED_ENDS reads of it, as it was locked: without it no further attempt is made."""
     holds: tuple[str, ...] = ()
     """The semaphores that it held, and holds no more."""
+
+
+def followed_up(job: Job, settlement: Settlement) -> Settlement:
+    """The settlement, with the time of the next attempt if the job's policy wants one after such an end."""
+    retry = job.policies.retrying
+    if not retry.allows_after(settlement.state, job.attempt):
+        return settlement
+    return replace(settlement, again_ms=int((time.time() + retry.pause(job.attempt)) * 1000))
 
 
 def is_settled(state: str, settlement: Settlement) -> bool:

@@ -1,21 +1,27 @@
 """Jobs that nobody runs: why they wait, and those whose owner was ended on purpose.
 
 Nothing here takes a job from a living owner: notes are written only where nobody owns the job, and what an ended owner
-held is handed back under a raised epoch, so that nothing it still had under way can be recorded.
+held is handed back, or ended, under a raised epoch, so that nothing it still had under way can be recorded.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from jobrunner.model import JobState
+from jobrunner.model import Job, JobState
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.job_rows import event_row
-from jobrunner.persistence.permits import may_hold
+from jobrunner.persistence.job_rows import dump, event_row, job_from_row
+from jobrunner.persistence.ownership import LOCKED_JOBS, lock_rows
+from jobrunner.persistence.permits import free_all, may_hold
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.settling import Settled, Settlement, set_columns, settle_rows
 from jobrunner.persistence.tables import events, jobs, permits
 
 _UNOWNED = tuple(state.value for state in (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED))
@@ -96,3 +102,67 @@ def hand_back_of(database: Database, owners: Collection[str]) -> list[str]:
         return [row.id for row in rows]
 
     return database.retrying(work)
+
+
+def settle_for(
+    database: Database, job_id: str, owner: str, choose: Callable[[Job], Settlement]
+) -> Settlement | None:
+    """Leave a job in the place of its owner, which was ended by force; no death is counted. How it was left.
+
+    None if it is not this owner's any more: it was quicker, or has lost it.
+
+    :param choose: how a job is left that is as its row is now
+    """
+
+    def work(pipeline: Pipeline) -> Settlement | None:
+        row = next(iter(lock_rows(pipeline, [job_id], LOCKED_JOBS)), None)
+        if row is None or row["owner"] != owner or row["state"] != JobState.RUNNING.value:
+            return None
+        settlement = choose(job_from_row(row))
+        epoch = row["epoch"] + 1
+        set_columns(pipeline, [job_id], {"epoch": epoch})
+        settled = Settled(
+            job_id=job_id, epoch=epoch, attempt=row["attempt"], owner=owner, settlement=settlement, row=row
+        )
+        settle_rows(pipeline, [settled], time.time_ns() // 1_000_000)
+        free_all(pipeline, row)
+        return settlement
+
+    return database.pipelined(work)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsageNote:
+    """What a job's process has used, as it is to be kept. From its epoch on, and only in its attempt."""
+
+    job_id: str
+    attempt: int
+    owner: str
+    usage: Mapping[str, Any]
+
+
+_NOTE_USAGE = Statement(
+    jobs.update()
+    .where(
+        jobs.c.id == sa.bindparam("noted_id"),
+        jobs.c.attempt == sa.bindparam("noted_attempt"),
+        sa.or_(jobs.c.owner.is_(None), jobs.c.owner == sa.bindparam("noted_owner")),
+    )
+    .values(usage=sa.bindparam("noted_usage", type_=jobs.c.usage.type))
+)
+"""Not once the job has another owner: that one's figures go on from those that were there when it began."""
+
+
+def note_usage(database: Database, notes: Sequence[UsageNote]) -> None:
+    """Keep what jobs used; one round trip for all of them."""
+    rows = [
+        {
+            "noted_id": note.job_id,
+            "noted_attempt": note.attempt,
+            "noted_owner": note.owner,
+            "noted_usage": dump(note.usage),
+        }
+        for note in sorted(notes, key=lambda note: note.job_id)
+    ]
+    if rows:
+        database.pipelined(lambda pipeline: pipeline.add(_NOTE_USAGE, rows))

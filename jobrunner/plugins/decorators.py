@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 from jobrunner.errors import PluginError
@@ -19,11 +18,11 @@ from jobrunner.plugins.registry import (
     origin_of,
 )
 from jobrunner.plugins.retrying import retries
-from jobrunner.policies import Hold, Policies, RetryPolicy
+from jobrunner.plugins.run_limits import Duration, run_limits
+from jobrunner.policies import Hold, Policies, RetryPolicy, RunLimits
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Names = Iterable[str | Callable[..., Any]]
-Duration = str | int | float | timedelta
 
 ENGINES = ("serial", "parallel")
 CRITICAL = "CRITICAL"
@@ -45,6 +44,12 @@ def job(
     priority: Priority | str | int | None = None,
     critical: bool = False,
     retry: int | RetryPolicy | None = None,
+    isolation: str | None = None,
+    memory: str | int | None = None,
+    dead_after: Duration | None = None,
+    dead_below: float | None = None,
+    run_as: str | None = None,
+    grace: Duration | None = None,
     description: str | None = None,
     holds: str | Hold | Iterable[str | Hold] = (),
     max_running: int | None = None,
@@ -63,6 +68,12 @@ def job(
     priority: Priority | str | int | None = None,
     critical: bool = False,
     retry: int | RetryPolicy | None = None,
+    isolation: str | None = None,
+    memory: str | int | None = None,
+    dead_after: Duration | None = None,
+    dead_below: float | None = None,
+    run_as: str | None = None,
+    grace: Duration | None = None,
     description: str | None = None,
     holds: str | Hold | Iterable[str | Hold] = (),
     max_running: int | None = None,
@@ -78,7 +89,12 @@ def job(
     highest priority and is retried up to three times at least. ``holds`` names the semaphores that every job of the
     type holds while it runs (``"db"``, ``"db:2"``, ``"db:shared"``); ``max_running`` is how many of them run at once,
     ``rate`` how many start in a time (``"10/1m"``). Of ``unique`` jobs there is one open at most with the same
-    parameters, or the same of those that are named. Raises PluginError for what cannot be registered.
+    parameters, or the same of those that are named.
+
+    ``isolation="process"`` runs each job in a process of its own, and so does any of the limits after it: ``memory``
+    (``"512MB"``) of all its processes, ``dead_after`` (``"10m"``) with less than ``dead_below`` per cent of a
+    processor, ``run_as`` (``"user:group"``); ``grace`` is what it has between the request to stop and the kill.
+    Raises PluginError for what cannot be registered.
     """
     if callable(name):
         return job()(name)
@@ -99,7 +115,19 @@ def job(
             engine=_engine(engine, max_workers, factory),
             max_workers=max_workers,
             priority=None if is_critical else _priority(priority, factory),
-            policies=Policies(retry=_retry(retry, factory), critical=is_critical),
+            policies=Policies(
+                retry=_retry(retry, factory),
+                critical=is_critical,
+                run=_run_limits(
+                    factory,
+                    isolation=isolation,
+                    memory=memory,
+                    dead_after=dead_after,
+                    dead_below=dead_below,
+                    run_as=run_as,
+                    grace=grace,
+                ),
+            ),
             holds=_holds(name, holds, max_running, rate, factory),
             unique=_unique(unique, factory),
             **origin,
@@ -222,6 +250,13 @@ def _timeout(timeout: Duration | None, function: Callable[..., Any]) -> float | 
             f"the timeout of {function.__qualname__} is {timeout!r}, and has to be more than nothing"
         )
     return seconds
+
+
+def _run_limits(function: Callable[..., Any], **given: Any) -> RunLimits | None:
+    try:
+        return run_limits(**given)
+    except ValueError as error:
+        raise PluginError(f"the limits of {function.__qualname__}: {error}") from None
 
 
 def _engine(engine: str, max_workers: int | None, function: Callable[..., Any]) -> str:

@@ -96,10 +96,10 @@ def search_roots(paths: Sequence[Path] | None) -> tuple[list[Root], list[PluginP
     problems: list[PluginProblem] = []
     roots: dict[Path, Root] = {}
     for root in _candidates(paths):
-        if root.path.is_dir():
+        if os.path.isdir(root.path):  # as for FlowsFinder, false for what this user may not see
             roots.setdefault(root.path, root)
         elif root.named_by:
-            message = f"{root.named_by} names this directory, and there is none of that name"
+            message = f"{root.named_by} names this directory, and there is none that can be read"
             problems.append(PluginProblem(source=root.named_by, where=str(root.path), message=message))
     return list(roots.values()), problems
 

@@ -14,6 +14,7 @@ import contextlib
 import importlib
 import importlib.abc
 import importlib.util
+import os
 import sys
 import threading
 import traceback
@@ -50,11 +51,12 @@ class FlowsFinder(importlib.abc.MetaPathFinder):
 
     def portions(self) -> list[Path]:
         """The plugin directories, then whatever else is called ``flows`` on ``sys.path``."""
+        # os.path: what this user may not see is not there; pathlib would raise.
         others = (Path(entry or ".").absolute() / TOP for entry in sys.path)
-        return [*self.roots, *dict.fromkeys(o for o in others if o.is_dir() and o not in self.roots)]
+        return [*self.roots, *dict.fromkeys(o for o in others if os.path.isdir(o) and o not in self.roots)]
 
     def _group(self, fullname: str, group: str) -> ModuleSpec | None:
-        places = [portion / group for portion in self.portions() if (portion / group).is_dir()]
+        places = [portion / group for portion in self.portions() if os.path.isdir(portion / group)]
         if not places:
             return self._module(fullname, [portion / f"{group}.py" for portion in self.portions()])
         init = next((place / "__init__.py" for place in places if (place / "__init__.py").is_file()), None)

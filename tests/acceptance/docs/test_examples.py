@@ -287,6 +287,37 @@ def test_the_capabilities_of_the_how_to_decide(jobrunner: CommandLine) -> None:
     assert states[unmet] == "WAITING"
 
 
+def test_the_job_of_the_how_to_runs_in_a_process_of_its_own(jobrunner: CommandLine) -> None:
+    jobrunner.write(files(page("howto/isolation.md")))
+    (jobrunner.home / "sales.csv").write_text("amount\n1.5\n2\n", encoding="utf-8")
+    asked, own, plain = [
+        fine(jobrunner, *call).strip()
+        for call in (
+            ["post", "summary", "--source", "sales.csv", "--column", "amount", "--memory", "4GiB"],
+            ["post", "run_command", "--isolation", "process", "--", "true"],
+            ["post", "run_command", "--", "true"],
+        )
+    ]
+    assert "of its own; at most 2.0 GiB; dead after 10m" in fine(jobrunner, "types", "summary")
+    fine(jobrunner, "run", "--once")
+    found = {job["id"]: job for job in jobrunner("list", "--json").json}
+    assert {job["state"] for job in found.values()} == {"SUCCEEDED"}
+    assert found[asked]["result"] == {"total": 3.5}
+    assert found[asked]["policies"]["run"] == {"isolation": "process", "memory": 4 << 30, "dead_after": 600.0}
+    assert found[own]["usage"]["peak"] > 0
+    assert found[plain]["usage"] is None
+    assert "of memory at most" in fine(jobrunner, "status", own)
+
+
+def test_the_postings_of_the_how_to_are_valid() -> None:
+    (block,) = [
+        b for b in blocks(page("howto/isolation.md"), "python") if b.text.startswith("from jobrunner.model")
+    ]
+    names: dict[str, object] = {}
+    exec(block.text, names)
+    assert getattr(names["posting"], "type", None) == "summary"
+
+
 def test_taskflow_alone_uses_the_journal(jobrunner: CommandLine) -> None:
     (example,) = blocks(page("journal.md"), "python")
     assert "/tmp/flows.sqlite" in example.text

@@ -115,6 +115,36 @@ def test_others_claims_are_left_alone(board: Board) -> None:
     assert board.count() == BoardCounts(waiting=1, delayed=0, claimed=1)
 
 
+def test_a_claim_is_passed_on_without_a_moment_in_which_others_could_have_it(
+    board: Board, other_board: Board
+) -> None:
+    board.post([entry("a", age=2), entry("b", age=1), entry("waiting")])
+    board.claim(ALICE, [PLAIN], limit=2, lease=LONG)
+    assert other_board.pass_on(ALICE, BOB, ["a", "waiting", "absent"], lease=LONG) == ["a"]
+    assert board.owners(["a", "b", "waiting"]) == {"a": BOB, "b": ALICE}
+    assert board.keep([("a", BOB), ("a", ALICE), ("b", ALICE)], lease=LONG) == {"a"}
+    assert board.consume(ALICE, ["a"]) == 0
+    assert board.count() == BoardCounts(waiting=1, delayed=0, claimed=2)
+    assert board.release_owner(ALICE) == ["b"]
+    assert board.release(BOB, ["a"]) == 1
+    assert board.claim("carol", [PLAIN], limit=3, lease=LONG) == ["a", "b", "waiting"]
+
+
+def test_a_claim_that_was_passed_on_lasts_from_then(board: Board) -> None:
+    board.post([entry("job")])
+    board.claim(ALICE, [PLAIN], limit=1, lease=LONG)
+    assert board.pass_on(ALICE, BOB, ["job"], lease=SHORT) == ["job"]
+    until(lambda: board.claim("carol", [PLAIN], limit=1, lease=LONG) == ["job"])
+
+
+def test_only_who_holds_a_living_claim_can_pass_it_on(board: Board, expired: str) -> None:
+    assert board.pass_on(ALICE, BOB, ["job"], lease=LONG) == []
+    board.claim("carol", [PLAIN], limit=1, lease=LONG)
+    assert board.pass_on(ALICE, BOB, ["job"], lease=LONG) == []
+    assert board.pass_on(ALICE, BOB, [], lease=LONG) == []
+    assert board.owners(["job"]) == {"job": "carol"}
+
+
 def test_a_released_job_is_offered_again_at_its_old_place(board: Board) -> None:
     board.post([entry("old", age=2), entry("young")])
     board.claim(ALICE, [PLAIN], limit=1, lease=LONG)

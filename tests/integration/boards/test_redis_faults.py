@@ -28,6 +28,7 @@ def every_call(board: Board) -> dict[str, Callable[[], object]]:
         "peek": lambda: board.peek([PLAIN], limit=1),
         "classes": board.classes,
         "keep": lambda: board.keep([("x", ALICE)], lease=LONG),
+        "pass_on": lambda: board.pass_on(ALICE, BOB, ["x"], lease=LONG),
         "release": lambda: board.release(ALICE, ["x"]),
         "release_owner": lambda: board.release_owner(ALICE),
         "consume": lambda: board.consume(ALICE, ["x"]),

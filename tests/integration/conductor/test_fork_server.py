@@ -129,7 +129,7 @@ def test_there_is_nothing_in_it_that_a_fork_must_not_copy() -> None:
 def test_a_message_that_comes_in_pieces_is_not_the_end(forks: Forks) -> None:
     forks.until_told({"kind": "ready"})
     assert forks.server._channel is not None
-    forks.server._channel._socket.sendall(b'{"kind": "kill", ')
+    forks.server._channel._socket.sendall(b'{"kind": "kill", "signal": 9, ')
     assert not select.select([forks.server], [], [], 0.2)[0]
     forks.server._channel._socket.sendall(b'"owner": "nobody"}\n')
     forks.until_told({"kind": "alive"})

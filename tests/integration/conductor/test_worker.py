@@ -32,7 +32,7 @@ class Started:
         self.cluster = cluster
         ours, theirs = socket.socketpair()
         self.line = Channel(ours)
-        self.worker = make_worker(cluster.config, Channel(theirs), owner=OWNER, once=False, alone=None)
+        self.worker = make_worker(cluster.config, Channel(theirs), owner=OWNER, once=False, alone=False)
         self.worker._writer.start()
         self.board = cluster.context.board
 

@@ -81,7 +81,9 @@ def test_finds_plugins_on_the_path_variable(
     assert {"first", "second"} <= set(registry.job_types)
     assert registry.get_type("second").source == str(place / "two")
     (only,) = registry.problems
-    assert str(only) == f"{place}/gone: JOBRUNNER_FLOWS names this directory, and there is none of that name"
+    assert (
+        str(only) == f"{place}/gone: JOBRUNNER_FLOWS names this directory, and there is none that can be read"
+    )
 
 
 def test_a_directory_that_holds_flows_is_told_from_one_that_is_meant(

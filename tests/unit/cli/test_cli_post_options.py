@@ -15,7 +15,7 @@ from jobrunner.cli.post_type import parse_type_options, type_parser
 from jobrunner.errors import UsageError
 from jobrunner.model import JobState, Posting, Priority
 from jobrunner.plugins.registry import JobType
-from jobrunner.policies import Policies, RetryPolicy
+from jobrunner.policies import Policies, RetryPolicy, RunLimits
 
 
 def copy(source: str, words: list[str], depth: int = 1, wait: bool = False, key: str = "k") -> None:
@@ -175,6 +175,30 @@ def test_times_are_read_in_their_zone_and_what_is_odd_about_them_is_said(
     args, _ = parsed("--at 2037-03-29T02:30 --zone Europe/Berlin copy --source s --words w")
     assert adjusted(Posting(type="copy"), args, COPY).available_ms == 2_121_903_000_000
     assert "does not exist in Europe/Berlin" in capsys.readouterr().err
+
+
+def test_limits_of_the_run_make_its_policies() -> None:
+    line = (
+        "--memory 512MB --dead-after 10m --dead-below 2 --run-as www-data:adm --grace 5s --isolation process"
+    )
+    args, _ = parsed(f"copy --source s --words w {line}")
+    assert adjusted(Posting(type="copy"), args, COPY).policies.run == RunLimits(
+        isolation="process",
+        memory=512_000_000,
+        dead_after=600.0,
+        dead_below=2.0,
+        user="www-data",
+        group="adm",
+        grace=5.0,
+    )
+    args, _ = parsed("copy --source s --words w")
+    assert adjusted(Posting(type="copy"), args, COPY).policies.run is None
+
+
+def test_limits_that_cannot_be_are_a_usage_error() -> None:
+    args, _ = parsed("copy --source s --words w --isolation thread --memory 1GB")
+    with pytest.raises(UsageError, match="isolation cannot be thread"):
+        adjusted(Posting(type="copy"), args, COPY)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""Jobs in processes of their own: who waits for one, how many may run, and the spare processes that make it quick.
+
+A spare is a process that has everything a job needs, loaded plugins and connections, and waits for its job; there are
+some only while such jobs come. A job that runs as another user gets none: its process has to be that user's before it
+loads plugins. No process ever runs a second job.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from jobrunner.conductor.process import LoneJob, WorkerProcess
+
+SUSPECTS = 4
+"""Suspects that get a process of their own at the same time, of those that have not run for ACQUITTED_S yet."""
+ACQUITTED_S = 5.0
+"""Suspects that have run for so long do not keep others waiting."""
+SPARES = 2
+SPARE_S = 60.0
+"""So long after the last such job spares are kept."""
+
+
+class LoneJobs:
+    """The jobs of one conductor that wait for processes of their own. For the thread that supervises.
+
+    :param slots: how many may run at the same time; for suspects there is a limit of their own
+    :param spares: how many spare processes there are while such jobs come
+    """
+
+    def __init__(self, slots: int, *, spares: int = SPARES) -> None:
+        self._slots = slots
+        self._spares = spares
+        self._suspects: deque[LoneJob] = deque()
+        self._waiting: deque[LoneJob] = deque()
+        self._wanted_at: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._suspects) + len(self._waiting)
+
+    def add(self, job: LoneJob, now: float) -> None:
+        """A job wants a process of its own."""
+        if job.limits is None:
+            self._suspects.append(job)
+            return
+        self._waiting.append(job)
+        if job.limits.user is None:
+            self._wanted_at = now
+
+    def next(self, workers: Iterable[WorkerProcess], now: float) -> LoneJob | None:
+        """The next job that may have its process, given those that live; it waits no more."""
+        alone = [worker for worker in workers if worker.lone is not None]
+        suspects = [worker for worker in alone if worker.lone is not None and worker.lone.limits is None]
+        fresh = sum(now - worker.given < ACQUITTED_S for worker in suspects)
+        if self._suspects and fresh < SUSPECTS and len(suspects) < max(SUSPECTS, self._slots):
+            return self._suspects.popleft()
+        if self._waiting and len(alone) - len(suspects) < self._slots:
+            return self._waiting.popleft()
+        return None
+
+    def spares_missing(self, workers: Iterable[WorkerProcess], now: float) -> int:
+        """How many spares are to be started; less than 0: so many are to be ended."""
+        wanted = self._wanted_at is not None and now - self._wanted_at < SPARE_S
+        return (self._spares if wanted else 0) - len(spares(workers))
+
+    def clear(self) -> list[LoneJob]:
+        """Nobody gets a process any more; who waited for one."""
+        left = [*self._suspects, *self._waiting]
+        self._suspects.clear()
+        self._waiting.clear()
+        self._wanted_at = None
+        return left
+
+
+def spares(workers: Iterable[WorkerProcess]) -> list[WorkerProcess]:
+    """The processes that wait for a job, oldest first: those that are ready first."""
+    found = [
+        worker
+        for worker in workers
+        if worker.alone and worker.lone is None and not worker.dismissed and not worker.hung_up
+    ]
+    return sorted(found, key=lambda worker: (not worker.ready, worker.started))

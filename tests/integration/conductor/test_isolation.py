@@ -1,0 +1,449 @@
+"""Jobs in processes of their own: they harm nobody, keep to their limits, and can be ended whatever they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobrunner.conductor.accounts import account_for, become
+from jobrunner.conductor.lone import SPARES
+from jobrunner.errors import NotAllowedHere
+from jobrunner.model import CancelMode, JobState
+from jobrunner.policies import LEAST_MEMORY, Hold, Policies, RetryPolicy, RunLimits
+from tests.support.conductors import Cluster, Conductor, lives
+
+OWN = RunLimits(isolation="process")
+
+
+def posted(**limits: Any) -> dict[str, Any]:
+    """A posting's policies, with these limits over a process of its own."""
+    return {"policies": Policies(run=RunLimits(**limits).over(OWN))}
+
+
+def worker_of(conductor: Conductor) -> int:
+    """The process that claims jobs: the only one that had started when nothing was posted yet."""
+    (worker,) = conductor.workers()
+    return worker.pid
+
+
+def test_each_job_has_a_process_of_its_own_that_ends_with_it(both: Cluster) -> None:
+    claims = worker_of(both.start())
+    ids = both.post_many("quick", count=6, posting=posted())
+    both.succeeded(*ids)
+    pids = [both.started("only", job=job_id).pid for job_id in ids]
+    assert len({*pids, claims}) == 7
+    both.until(lambda: not any(lives(pid) for pid in pids), "their processes have ended")
+    both.check_evidence(ids)
+    assert {job_id: both.job(job_id).epoch for job_id in ids} == dict.fromkeys(ids, 1)
+    assert both.context.board.count().claimed == 0
+
+
+def test_others_share_the_workers_process_meanwhile(embedded: Cluster) -> None:
+    claims = worker_of(embedded.start())
+    own = embedded.post("steps", hold=1, gate=embedded.gate(), posting=posted())
+    plain = embedded.post("quick")
+    embedded.succeeded(plain)
+    assert embedded.started("only", job=plain).pid == claims
+    assert embedded.started("step1", job=own).pid != claims
+    embedded.open(embedded.gate())
+    embedded.succeeded(own)
+    assert embedded.job(plain).usage is None
+
+
+def test_spares_are_there_while_such_jobs_come_and_none_else(embedded: Cluster) -> None:
+    alice = embedded.start()
+    embedded.succeeded(embedded.post("quick"))
+    assert len(alice.workers()) == 1
+    embedded.succeeded(embedded.post("quick", posting=posted()))
+    embedded.until(lambda: len(alice.workers()) == 1 + SPARES, "spares wait")
+    spare = {worker.pid for worker in alice.workers()}
+    job_id = embedded.post("quick", posting=posted())
+    embedded.succeeded(job_id)
+    assert embedded.started("only", job=job_id).pid in spare
+    alice.signal(signal.SIGTERM)
+    assert alice.wait() == 0
+
+
+def test_no_more_run_at_once_than_the_worker_has_slots(embedded: Cluster) -> None:
+    embedded.start(conductor__jobs=2)
+    ids = embedded.post_many("steps", count=4, hold=1, gate=embedded.gate(), posting=posted())
+    embedded.started("step1", times=2)
+    plain = embedded.post("quick")  # whose turn comes when there is a slot again
+    alone = [job_id for job_id in ids if embedded.evidence(job=job_id)]
+    assert len(alone) == 2
+    embedded.cancel(alone[0])
+    embedded.open(embedded.gate())
+    embedded.succeeded(*(set(ids) - {alone[0]}), plain)
+    running, most = 0, 0
+    for line in embedded.evidence():
+        if line.what != "revert" and line.atom in ("step1", "step3"):
+            running += {("step1", "start"): 1, ("step3", "end"): -1}.get((line.atom, line.what), 0)
+            most = max(most, running)
+    assert most == 2
+
+
+def test_draining_waits_for_them(both: Cluster) -> None:
+    ids = [*both.post_many("quick", count=3, posting=posted()), both.post("quick")]
+    assert both.start(once=True).wait() == 0
+    both.succeeded(*ids)
+
+
+def test_one_that_crashes_the_interpreter_harms_no_other_and_is_set_aside(both: Cluster) -> None:
+    alice = both.start()
+    claims = worker_of(alice)
+    other = both.post("steps", hold=2, gate=both.gate())
+    both.started("step2", job=other)
+    job_id = both.post("segfault")
+    (job,) = both.ended(job_id)
+    both.open(both.gate())
+    both.succeeded(other)
+    assert (job.state, job.deaths) == (JobState.FAILED, 5)
+    assert job.error is not None
+    assert job.error.kind == "OwnersDied"
+    assert "killed by SIGSEGV" in alice.log
+    assert lives(claims)
+    assert both.job(other).epoch == 1
+
+
+def test_one_that_leaves_by_itself_is_resumed_like_any_other(embedded: Cluster) -> None:
+    embedded.start()
+    (job,) = embedded.ended(embedded.post("deadly", how="exit", posting=posted()))
+    assert (job.state, job.deaths) == (JobState.FAILED, 5)
+
+
+def test_one_that_takes_too_much_memory_is_killed_and_says_so(both: Cluster) -> None:
+    alice = both.start()
+    claims = worker_of(alice)
+    job_id = both.post("hog", mib=200)
+    (job,) = both.ended(job_id)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error.kind == "MemoryLimit"
+    assert "its limit is 143 MiB" in job.error.message
+    assert not lives(both.started("hog", job=job_id).pid)
+    assert lives(claims)
+    assert job.deaths == 0
+    both.until(lambda: not both.context.board.known([job_id]), "it is off the board")
+    both.until(lambda: (both.job(job_id).usage or {}).get("peak", 0) > 150e6, "its peak is kept")
+    assert both.ends(job_id) == ["failed"]
+
+
+def test_what_is_ended_by_force_is_retried_as_its_policy_says(both: Cluster) -> None:
+    both.start()
+    again = Policies(retry=RetryPolicy(attempts=2, delay=0.1), holds=(Hold(name="room"),))
+    job_id = both.post("hog", mib=200, posting={"policies": again})
+    (job,) = both.ended(job_id)
+    assert (job.state, job.attempt) == (JobState.FAILED, 2)
+    assert job.error is not None
+    assert job.error.kind == "MemoryLimit"
+    assert len(both.evidence(job=job_id, atom="before", what="end")) == 2
+    other = both.post("quick", posting={"policies": Policies(holds=(Hold(name="room"),))})
+    both.succeeded(other)  # what the killed one held is free
+
+
+def test_memory_within_the_limit_is_no_matter(embedded: Cluster) -> None:
+    embedded.start()
+    embedded.succeeded(embedded.post("quick", posting=posted(memory=2 * LEAST_MEMORY)))
+
+
+def test_a_task_that_heeds_nothing_is_killed_when_its_time_is_up_and_undone(both: Cluster) -> None:
+    both.start()
+    job_id = both.post("hang", posting={"timeout": 1.0})
+    (job,) = both.ended(job_id, within=15)
+    assert job.state is JobState.TIMED_OUT
+    assert [line.atom for line in both.evidence(job=job_id, what="revert")] == ["hang", "before"]
+    assert not lives(both.started("hang", job=job_id).pid)
+    assert job.deaths == 0
+    both.check_evidence([job_id])
+
+
+def test_one_that_lets_no_other_thread_run_is_killed_in_time_too(embedded: Cluster) -> None:
+    """It gives no pulse meanwhile, and its lease is kept all the same."""
+    alice = embedded.start(conductor__lease=1)
+    began = time.monotonic()
+    job_id = embedded.post("greedy", posting={"timeout": 4.0, **posted(grace=0.5)})
+    (job,) = embedded.ended(job_id, within=20)
+    assert job.state is JobState.TIMED_OUT
+    assert 4.0 < time.monotonic() - began < 12.0
+    assert "has not answered" not in alice.log
+    assert len(embedded.evidence(job=job_id, what="start")) == 1
+
+
+def test_cancelling_one_that_heeds_nothing_takes_the_grace_and_undoes_it(both: Cluster) -> None:
+    both.start()
+    job_id = both.post("hang")
+    both.started("hang", job=job_id)
+    both.cancel(job_id)
+    (job,) = both.ended(job_id, within=10)
+    assert job.state is JobState.CANCELLED
+    assert [line.atom for line in both.evidence(job=job_id, what="revert")] == ["hang", "before"]
+    assert job.error is not None
+    assert "was undone" in job.error.message
+
+
+def test_cancelling_it_without_undoing_keeps_what_was_done(embedded: Cluster) -> None:
+    embedded.start()
+    job_id = embedded.post("hang")
+    embedded.started("hang", job=job_id)
+    embedded.cancel(job_id, CancelMode.KEEP)
+    (job,) = embedded.ended(job_id, within=10)
+    assert job.state is JobState.CANCELLED
+    assert not embedded.evidence(job=job_id, what="revert")
+    assert job.error is not None
+    assert "its processes were killed" in job.error.message
+    assert embedded.atoms(job_id)["before"].state == "SUCCESS"
+
+
+def test_a_task_that_waits_for_its_child_stops_at_once_since_that_gets_a_sigterm(embedded: Cluster) -> None:
+    embedded.start()
+    job_id = embedded.post("waits_for_child")
+    embedded.started("wait", job=job_id)
+    embedded.cancel(job_id)
+    (job,) = embedded.ended(job_id, within=5)  # of a grace of 20 s
+    assert job.state is JobState.CANCELLED
+    assert len(embedded.evidence(job=job_id, what="revert")) == 1
+
+
+def test_undoing_may_take_longer_than_the_grace_but_can_be_cut_short(embedded: Cluster) -> None:
+    embedded.start()
+    job_id = embedded.post("stuck_revert", gate=embedded.gate())
+    embedded.started("stuck", job=job_id)
+    embedded.cancel(job_id)
+    embedded.until(lambda: embedded.evidence(job=job_id, what="revert"), "it is being undone")
+    time.sleep(2.0)  # twice the grace: that it goes on is the point
+    assert embedded.job(job_id).state is JobState.RUNNING
+    embedded.cancel(job_id, CancelMode.KEEP)
+    (job,) = embedded.ended(job_id, within=10)
+    assert job.state is JobState.CANCELLED
+    assert len(embedded.evidence(job=job_id, what="revert")) == 1
+
+
+def test_the_children_of_its_tasks_are_killed_with_it(both: Cluster) -> None:
+    both.start()
+    job_id = both.post("hang", children=2)
+    both.started("hang", job=job_id)
+    children = [int(line.atom) for line in both.evidence(job=job_id, what="child")]
+    assert len(children) == 3
+    assert all(lives(pid) for pid in children)
+    both.cancel(job_id)
+    both.ended(job_id, within=10)
+    both.until(lambda: not any(lives(pid) for pid in children), "all children are gone", within=5)
+
+
+def test_nothing_that_it_started_outlives_its_process(embedded: Cluster) -> None:
+    embedded.start(conductor__lease=30)
+    job_id = embedded.post("hang", children=1)
+    own = embedded.started("hang", job=job_id).pid
+    children = [int(line.atom) for line in embedded.evidence(job=job_id, what="child")]
+    os.kill(own, signal.SIGKILL)
+    embedded.until(lambda: not any(lives(pid) for pid in children), "all children are gone", within=5)
+    embedded.started("hang", job=job_id, times=2)
+    assert embedded.job(job_id).deaths == 1
+
+
+def test_one_that_does_nothing_looks_dead_and_one_that_computes_does_not(both: Cluster) -> None:
+    both.start()
+    busy = both.post("burn", seconds=4.0, posting=posted(dead_after=2.0, dead_below=5.0))
+    idle = both.post("hang", children=1, posting=posted(dead_after=2.0, dead_below=5.0, grace=0.2))
+    (job,) = both.ended(idle, within=15)
+    assert job.state is JobState.DEAD
+    assert job.error is not None
+    assert job.error.kind == "LookedDead"
+    assert not both.evidence(job=idle, what="revert")
+    children = [int(line.atom) for line in both.evidence(job=idle, what="child")]
+    both.until(lambda: not any(lives(pid) for pid in children), "its children are gone", within=5)
+    both.succeeded(busy)
+    both.until(lambda: not both.context.board.known([idle]), "it is off the board")
+    assert both.ends(idle) == ["dead"]
+
+
+def test_what_it_uses_is_kept_while_it_runs_and_when_it_has_ended(both: Cluster) -> None:
+    both.start()
+    job_id = both.post("burn", seconds=2.0, gate=both.gate())
+    both.until(lambda: both.job(job_id).usage, "figures of a running job", within=20)
+    running = both.job(job_id)
+    assert running.state is JobState.RUNNING
+    assert running.usage is not None
+    assert running.usage["memory"] > 20e6
+    (node,) = [node for node in _nodes(both) if node.stopped_ms is None]
+    assert node.report["isolated"]["running"] == 1
+    assert node.report["isolated"]["memory"] > 20e6
+    both.open(both.gate())
+    both.succeeded(job_id)
+    both.until(lambda: (both.job(job_id).usage or {}).get("memory") == 0, "its last figures", within=5)
+    ended = both.job(job_id).usage
+    assert ended is not None
+    assert ended["cpu"] >= 1.9  # ticks are rounded
+    assert ended["peak"] >= running.usage["peak"]
+
+
+def test_a_later_owners_figures_go_on_from_the_former_ones(embedded: Cluster) -> None:
+    embedded.start(conductor__lease=30)
+    job_id = embedded.post("burn", seconds=1.5, gate=embedded.gate())
+    own = embedded.started("burn", job=job_id).pid
+    embedded.until(lambda: (embedded.job(job_id).usage or {}).get("cpu", 0) > 1.5, "its figures are kept")
+    os.kill(own, signal.SIGKILL)
+    embedded.started("burn", job=job_id, times=2)
+    embedded.open(embedded.gate())
+    embedded.succeeded(job_id)
+    embedded.until(lambda: (embedded.job(job_id).usage or {}).get("cpu", 0) > 2.9, "two owners' figures")
+
+
+def test_all_of_it_ends_with_its_conductor_and_another_resumes(both: Cluster) -> None:
+    alice = both.start("alice")
+    job_id = both.post("steps", hold=2, gate=both.gate(), posting=posted())
+    own = both.started("step2").pid
+    both.start("bob")
+    alice.kill()
+    both.until(lambda: not lives(own), "its process has ended", within=3)
+    both.started("step2", times=2)
+    both.open(both.gate())
+    both.succeeded(job_id)
+    assert both.owner_changes(job_id) == ["alice", "bob"]
+    both.check_evidence([job_id])
+
+
+def test_it_is_suspended_when_the_conductor_leaves(both: Cluster) -> None:
+    alice = both.start("alice")
+    job_id = both.post("steps", hold=2, gate=both.gate(), heed=True, posting=posted())
+    both.started("step2")
+    alice.signal(signal.SIGTERM)
+    assert alice.wait() == 0
+    assert both.job(job_id).state is JobState.SUSPENDED
+    both.open(both.gate())
+    both.start("bob")
+    both.succeeded(job_id)
+    assert both.job(job_id).deaths == 0
+
+
+def test_a_killed_worker_leaves_its_jobs_own_processes_running(embedded: Cluster) -> None:
+    alice = embedded.start(conductor__lease=30)
+    claims = worker_of(alice)
+    job_id = embedded.post("steps", hold=2, gate=embedded.gate(), posting=posted())
+    embedded.started("step2")
+    os.kill(claims, signal.SIGKILL)
+    embedded.until(lambda: Cluster._ready(alice) == 2, "another worker")
+    embedded.open(embedded.gate())
+    embedded.succeeded(job_id)
+    assert (embedded.job(job_id).epoch, embedded.job(job_id).deaths) == (1, 0)
+
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run jobs as others")
+
+
+def all_may_read(path: str | Path) -> bool:
+    """Whether other users may read what is there."""
+    return all(place.stat().st_mode & 0o001 for place in Path(path).resolve().parents)
+
+
+needs_readable_code = pytest.mark.skipif(
+    not all(map(all_may_read, (os.__file__, sys.executable, __file__))),
+    reason="other users may not read this interpreter, or jobrunner",
+)
+
+
+@root_only
+def test_who_becomes_another_user_has_no_way_back() -> None:
+    found = account_for("nobody", None, allowed=["nobody"])
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            become(found)
+            with open("/proc/self/status") as status:
+                no_new = next(line.split()[1] for line in status if line.startswith("NoNewPrivs"))
+            way_back = "none"
+            try:
+                os.setuid(0)
+                way_back = "setuid"
+            except PermissionError:
+                pass
+            seen = [os.getresuid(), os.getresgid(), os.getgroups(), no_new, way_back, os.environ["HOME"]]
+            os.write(writer, json.dumps(seen).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    uid, gid = found.uid, found.gid
+    assert json.loads(os.read(reader, 4096)) == [
+        [uid] * 3,
+        [gid] * 3,
+        list(found.groups),
+        "1",
+        "none",
+        found.home,
+    ]
+    os.close(reader)
+    os.close(writer)
+
+
+def test_who_is_not_root_can_run_nothing_as_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(NotAllowedHere, match="does not run as root"):
+        account_for("nobody", None, allowed=["nobody"])
+
+
+@root_only
+@needs_readable_code
+@pytest.mark.redis
+@pytest.mark.mariadb
+def test_it_runs_as_another_user_for_good(networked: Cluster) -> None:
+    nobody = pwd.getpwnam("nobody")
+    networked.start(conductor__run_as="nobody")
+    job_id = networked.post("who_am_i", posting=posted(user="nobody"))
+    networked.succeeded(job_id)
+    me = networked.job(job_id).result["me"]
+    assert me["ids"] == [nobody.pw_uid] * 3 + [nobody.pw_gid] * 3
+    assert me["groups"] == sorted(os.getgrouplist("nobody", nobody.pw_gid))
+    assert (me["home"], me["user"]) == (nobody.pw_dir, "nobody")
+    assert (me["can_return"], me["no_new_privs"]) == (False, "1")
+    assert me["loaded_as"] == nobody.pw_uid
+    assert me["session"] == me["pid"]
+
+
+@root_only
+@needs_readable_code
+@pytest.mark.redis
+@pytest.mark.mariadb
+def test_it_ends_with_its_conductor_though_it_is_another_users(networked: Cluster) -> None:
+    alice = networked.start(conductor__run_as="nobody")
+    job_id = networked.post("burn", seconds=30.0, evidence="", posting=posted(user="nobody"))
+    networked.in_state(job_id, JobState.RUNNING)
+    own = next(worker for worker in alice.workers() if worker.username() == "nobody")
+    alice.kill()
+    networked.until(lambda: not lives(own.pid), "its process has ended", within=3)
+
+
+@pytest.mark.parametrize(
+    ("user", "group", "why"),
+    [
+        ("daemon", None, "does not allow to run jobs as daemon"),
+        ("nobody", "root", "nobody is not of that group"),
+        ("nobody", "no-such-group", "no such user or group"),
+    ],
+)
+@root_only
+def test_who_is_not_allowed_is_not_run_as_and_the_job_says_so(
+    embedded: Cluster, user: str, group: str | None, why: str
+) -> None:
+    embedded.start(conductor__run_as="nobody")
+    job_id = embedded.post("who_am_i", posting=posted(user=user, group=group))
+    embedded.until(lambda: embedded.job(job_id).note, "it says why it waits")
+    job = embedded.job(job_id)
+    assert job.state is JobState.WAITING
+    assert job.epoch == 0
+    assert why in str(job.note)
+    embedded.succeeded(embedded.post("quick"))
+
+
+def _nodes(cluster: Cluster) -> list[Any]:
+    from jobrunner.persistence.nodes import list_nodes
+
+    return list_nodes(cluster.context.database)

@@ -1,0 +1,162 @@
+"""The watch over jobs in processes of their own: when it ends them, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobrunner.conductor.usage import Sample, Usage
+from jobrunner.conductor.watch import Watch, Watched
+from jobrunner.model import CancelMode, JobState
+from jobrunner.policies import RunLimits
+
+MIB = 1024 * 1024
+
+
+def watched(deadline: float | None = None, heeded: bool = False, **limits: Any) -> Watched:
+    return Watched(
+        owner="alice/alone",
+        job_id="job",
+        pid=1,
+        epoch=1,
+        attempt=1,
+        limits=RunLimits(**{"isolation": "process", "grace": 10.0, **limits}),
+        deadline=deadline,
+        heeded=heeded,
+    )
+
+
+def sample(cpu: float = 0.0, memory: int = 50 * MIB) -> Sample:
+    return Sample(cpu=cpu, memory=memory, processes=1)
+
+
+class Killed:
+    """What a watch did, with a clock that stands."""
+
+    def __init__(self, *all_watched: Watched) -> None:
+        self.signals: list[int] = []
+        self.fenced: list[Watched] = []
+        self.watch = Watch(lambda owner, number: self.signals.append(number), self.fenced.append)
+        for one in all_watched:
+            self.watch.add(one)
+
+    def look(self, one: Watched, now: float, **seen: Any) -> list[int]:
+        """The signals that it gets for what is seen of it now."""
+        self.signals.clear()
+        one.look(sample(**seen), now)
+        self.watch._end(one, now)
+        return list(self.signals)
+
+
+def test_too_much_memory_is_killed_at_once() -> None:
+    one = watched(memory=200 * MIB)
+    killed = Killed(one)
+    assert killed.look(one, 1.0, memory=200 * MIB) == []
+    assert killed.look(one, 2.0, memory=200 * MIB + 1) == [9]
+    assert one.verdict is not None
+    assert one.verdict.state is JobState.FAILED
+    assert one.verdict.error is not None
+    assert one.verdict.error.kind == "MemoryLimit"
+
+
+def test_whose_time_is_up_is_asked_first_and_killed_when_the_grace_is_over() -> None:
+    one = watched(deadline=100.0)
+    killed = Killed(one)
+    assert killed.look(one, 100.0) == []
+    assert killed.look(one, 100.5) == []  # it has to know first why its children end
+    killed.watch.asked(one.owner, heeded=False)
+    assert killed.look(one, 100.6) == [15]
+    assert killed.look(one, 110.0) == []
+    assert killed.look(one, 110.6) == [9]
+    assert one.verdict is not None
+    assert one.verdict.state is JobState.SUSPENDED  # to be undone by its next owner
+    assert killed.fenced == []
+
+
+def test_who_cannot_say_that_it_knows_is_not_waited_for() -> None:
+    one = watched(deadline=100.0)
+    killed = Killed(one)
+    assert killed.look(one, 100.5) == []
+    assert killed.look(one, 101.6) == [15]
+
+
+def test_who_comes_to_an_atom_border_in_time_may_undo_for_as_long_as_it_takes() -> None:
+    one = watched(deadline=100.0)
+    killed = Killed(one)
+    killed.look(one, 101.0)
+    killed.watch.asked(one.owner, heeded=True)
+    assert killed.look(one, 500.0) == []
+    assert one.verdict is None
+
+
+def test_who_undoes_from_the_start_has_no_deadline() -> None:
+    one = watched(deadline=0.0, heeded=True)
+    assert Killed(one).look(one, 500.0) == []
+
+
+def test_a_cancel_without_undoing_ends_also_who_undoes() -> None:
+    one = watched()
+    killed = Killed(one)
+    killed.watch.cancel(one.owner, CancelMode.REVERT)
+    killed.watch.asked(one.owner, heeded=True)
+    assert one.ends_at is None
+    killed.watch.cancel(one.owner, CancelMode.KEEP)
+    killed.watch.asked(one.owner, heeded=True)
+    assert one.ends_at is not None
+    assert one.verdict is not None
+    assert one.verdict.state is JobState.CANCELLED
+    before = one.ends_at
+    killed.watch.cancel(one.owner, CancelMode.KEEP)  # told again every half second
+    assert one.ends_at == before
+
+
+def test_a_lost_lease_ends_it_and_settles_nothing() -> None:
+    one = watched(heeded=True)
+    killed = Killed(one)
+    killed.watch.lost(one.owner)
+    assert one.ends_at is not None
+    assert killed.look(one, one.ends_at + 1) == [9]
+
+
+def test_what_does_next_to_nothing_for_long_looks_dead() -> None:
+    one = watched(dead_after=60.0, dead_below=1.0)
+    killed = Killed(one)
+    for second in range(60):
+        assert killed.look(one, float(second), cpu=second * 0.009) == []
+    assert killed.look(one, 61.0, cpu=0.55) == [15]
+    assert killed.fenced == [one]
+    assert one.verdict is not None
+    assert one.verdict.state is JobState.DEAD
+    assert killed.look(one, 72.0) == [9]
+
+
+def test_what_works_now_and_then_does_not_look_dead() -> None:
+    one = watched(dead_after=60.0, dead_below=1.0)
+    killed = Killed(one)
+    for second in range(600):
+        assert killed.look(one, float(second), cpu=(second // 50) * 1.0) == []
+
+
+def test_a_machine_that_stood_still_is_no_reason() -> None:
+    one = watched(dead_after=60.0)
+    killed = Killed(one)
+    killed.look(one, 0.0)
+    one.excuse()
+    assert killed.look(one, 1000.0) == []
+    assert killed.look(one, 1030.0) == []
+
+
+def test_processor_time_never_falls_and_its_peak_stays() -> None:
+    usage = Usage.after({"cpu": 5.0, "peak": 10 * MIB, "attempt": 1})
+    usage.note(Sample(cpu=2.0, memory=30 * MIB, processes=2), 10.0)
+    usage.note(Sample(cpu=1.0, memory=20 * MIB, processes=1), 11.0)
+    usage.note(Sample(cpu=3.0, memory=20 * MIB, processes=1), 13.0)
+    assert usage.percent == pytest.approx(50.0)
+    assert usage.to_json(attempt=1, ended=False) == {
+        "attempt": 1,
+        "cpu": 8.0,
+        "memory": 20 * MIB,
+        "peak": 30 * MIB,
+    }
+    assert usage.to_json(attempt=1, ended=True)["memory"] == 0
