@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jobrunner.membership import members
     from jobrunner.plugins import job, register_capability, register_job, retries
     from jobrunner.policies import RetryPolicy
     from jobrunner.post_job import post_job
@@ -18,6 +19,7 @@ __all__ = [
     "RetryPolicy",
     "__version__",
     "job",
+    "members",
     "post_job",
     "register_capability",
     "register_job",
@@ -34,6 +36,10 @@ def __getattr__(name: str) -> object:
         from jobrunner.policies import RetryPolicy
 
         return RetryPolicy
+    if name == "members":
+        from jobrunner.membership import members
+
+        return members
     if name == "post_job":
         from jobrunner.post_job import post_job
 

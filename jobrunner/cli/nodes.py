@@ -26,6 +26,7 @@ COLUMNS = (
     Column(title="LOAD", right=True),
     Column(title="MEMORY", right=True),
     Column(title="VERSION"),
+    Column(title="LABELS"),
 )
 
 SILENT_AFTER_MS = 15_000
@@ -79,7 +80,14 @@ def node_row(node: Node, now_ms: int) -> list[Cell | str]:
         _load(report.get("load")),
         _memory(report),
         str(report.get("version", "")),
+        _labels(report),
     ]
+
+
+def _labels(report: Mapping[str, Any]) -> str:
+    from jobrunner.jobs.fan_out import labels_of
+
+    return ", ".join(labels_of(report))
 
 
 def _number(value: Any) -> str:

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,7 @@ class Chores:
         retention: RetentionSection,
         figures: Callable[[], Figures],
         fatal: Callable[[JobrunnerError], None],
+        labels: Sequence[str] = (),
     ) -> None:
         self._database = database
         self._node = node
@@ -81,6 +82,7 @@ class Chores:
         self._retention = retention
         self._figures = figures
         self._fatal = fatal
+        self._labels = labels
         self._started_ms = time.time_ns() // 1_000_000
         self._every_s = min(RECONCILE_S, max(RECONCILE_MIN_S, lease / 2))
         self._leadership_s = 3 * self._every_s
@@ -194,6 +196,7 @@ class Chores:
             types=figures.types,
             version=__version__,
             rivals=self._rivals(),
+            labels=self._labels,
         )
         other = report_node(
             self._database, self._node, self._identity, started_ms=self._started_ms, report=report

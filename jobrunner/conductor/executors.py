@@ -17,7 +17,7 @@ from taskflow import task as task_atom
 from taskflow.engines.action_engine import executor as executors
 from taskflow.types import failure, notifier
 
-from jobrunner import stopping
+from jobrunner import membership, stopping
 from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput, speaking
 from jobrunner.errors import JobrunnerError, TaskExited
@@ -48,6 +48,8 @@ class Runner:
         self._output = output
         self._baton = baton
         self.undoing = False
+        self.members: membership.Reader | None = None
+        """Reads the members of the job's set, for tasks that ask for them."""
 
     def run(self, atom: Any, outcome: str, call: Callable[[], Any]) -> tuple[str, Any]:
         """Run one atom's execute or revert; its result or failure.
@@ -76,6 +78,7 @@ class Runner:
             raise futures.CancelledError
         with speaking(self._output, atom.name):
             token = stopping.bind(None if self.undoing else self._stop)
+            asked = None if self.members is None else membership.bind(self.members)
             try:
                 return outcome, _stored_form(call(), outcome, atom.name, self._journal.result_limit)
             except stopping.Stopped as error:
@@ -89,6 +92,8 @@ class Runner:
                 return outcome, _failure_of_exit(atom.name, error)
             finally:
                 stopping.unbind(token)
+                if asked is not None:
+                    membership.unbind(asked)
 
 
 def _stored_form(value: Any, outcome: str, name: str, limit: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -18,6 +19,7 @@ def node_report(
     types: list[str],
     version: str,
     rivals: list[str],
+    labels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The node's report: load, memory in bytes, and what the conductor does; ``rivals`` use its name as well."""
     memory = psutil.virtual_memory()
@@ -28,6 +30,7 @@ def node_report(
         "ended": ended,
         "types": types,
         "rivals": rivals,
+        "labels": list(labels),
         "load": list(os.getloadavg()),
         "cpus": os.cpu_count(),
         "memory_total": memory.total,

@@ -88,6 +88,7 @@ class Supervisor:
             retention=config.retention,
             figures=self._figures,
             fatal=self._fail,
+            labels=config.conductor.labels,
         )
         self._keeper = LeaseKeeper(
             lambda: self._chores.board,

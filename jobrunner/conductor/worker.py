@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 
 from jobrunner.boards.board import Board
@@ -25,6 +25,7 @@ from jobrunner.conductor.passing_on import PassingOn
 from jobrunner.conductor.run import Outcome, RunParts, run_job_then
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
+from jobrunner.jobs.following import follow
 from jobrunner.model import CancelMode, Job, JobClass, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.writer import Writer
@@ -123,7 +124,7 @@ class Worker:
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
         board = self._open_board()
         if board is not None:
-            self._aftermath = Aftermath(self._steps(board))
+            self._aftermath = Aftermath(self._steps(board), is_prompt=_is_waited_for)
             self._aftermath.start()
             if self.alone is None:
                 self._work(board)
@@ -137,7 +138,11 @@ class Worker:
 
     def _steps(self, board: Board) -> list[Step]:
         """What is done after jobs were left."""
-        return [PassingOn(self._database, board)]
+        return [PassingOn(self._database, board), lambda left: self._follow(board, left)]
+
+    def _follow(self, board: Board, left: Sequence[Job]) -> None:
+        """Let those go on that come after jobs which have ended."""
+        follow(self._database, lambda: board, [job.id for job in left])
 
     def _work(self, board: Board) -> None:
         scout = Scout(
@@ -423,3 +428,8 @@ class Worker:
             if news != told or boottime() - told_at >= QUIET_PULSE_S:
                 self.channel.send("pulse", running=news[0], ended=news[1])
                 told, told_at = news, boottime()
+
+
+def _is_waited_for(job: Job) -> bool:
+    """Whether others are likely to wait for the job's end; for those of which that is not known, it may take longer."""
+    return job.jobset_id is not None or PassingOn.concerns(job)

@@ -68,6 +68,7 @@ def job_from_row(row: Any) -> Job:
             awaits=row["awaits"],
             held=bool(row["held"]),
             adopted=bool(row["adopted"]),
+            from_results=bool(row["from_results"]),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise CorruptRow(f"{what} cannot be read: {error}.", hint=_CORRUPT_HINT) from error

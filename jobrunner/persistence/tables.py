@@ -85,6 +85,7 @@ jobs = sa.Table(
     sa.Column("held", sa.SmallInteger),  # 1: suspended by a person, or to be
     sa.Column("adopted", sa.SmallInteger),  # 1: its flow may go on with other code
     sa.Column("usage", Text),  # JSON: what its run has used
+    sa.Column("from_results", sa.SmallInteger),  # 1: some parameters were results of other jobs
     sa.Index("jobs_state_seq", "state", "seq"),
     sa.Index("jobs_type_seq", "type", "seq"),
     sa.Index("jobs_state_type_seq", "state", "type", "seq"),

@@ -50,6 +50,7 @@ COLUMNS = (
     "held",
     "adopted",
     "usage",
+    "from_results",
 )
 PAGE = 500
 TABLES = ("job_attempts", "job_tags", "jobsets", "job_links", "signals", "semaphores", "permits")
@@ -67,6 +68,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("held", sa.SmallInteger()))
     op.add_column("jobs", sa.Column("adopted", sa.SmallInteger()))
     op.add_column("jobs", sa.Column("usage", Text))
+    op.add_column("jobs", sa.Column("from_results", sa.SmallInteger()))
     op.create_index("jobs_jobset", "jobs", ["jobset_id", "seq"])
     op.create_index("jobs_author_seq", "jobs", ["author", "seq"])
     op.create_index("jobs_unique_key", "jobs", ["unique_key"], unique=True)
