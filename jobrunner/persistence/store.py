@@ -25,7 +25,7 @@ from jobrunner.errors import (
     StoreUnavailable,
     UsageError,
 )
-from jobrunner.model import OPEN_STATES, BoardEntry, Job, JobState, Posting, new_job_id
+from jobrunner.model import OPEN_STATES, After, BoardEntry, Job, JobState, Posting, new_job_id
 from jobrunner.persistence import listing
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
@@ -176,9 +176,9 @@ class Store:
         """Commit new jobs with their links; the states in which they begin."""
         if not rows:
             return {}
-        after = {
-            job_id: posting.after for job_id, posting in zip(ids, postings, strict=True) if posting.after
-        }
+        after: dict[str, Sequence[After]] = {}
+        for job_id, posting in zip(ids, postings, strict=True):
+            after.setdefault(job_id, posting.after)  # of several with one key the first is the job
         states: dict[str, JobState] = {}
 
         def work(pipeline: Pipeline) -> None:

@@ -268,6 +268,19 @@ def test_the_same_keys_are_the_same_jobs(line: Line) -> None:
     assert line.states(ids[1], more) == [WAITING, WAITING]
 
 
+def test_a_job_after_one_that_was_there_by_its_unique_key(line: Line) -> None:
+    (there,) = line.post(Posting(type="first", unique_key="u"))
+    again, twin, then = line.post(
+        Posting(type="first", unique_key="u"),
+        line.after(0, unique_key="u"),
+        line.after(0, parameters={"x": {"$result": 0, "path": "port"}}),
+    )
+    assert (again, twin) == (there, there)
+    assert [link.after_id for link in links.links_of(line.store.database, [then])[then]] == [there]
+    line.end(there, result={"port": 3})
+    assert line.job(then).parameters == {"x": 3}
+
+
 def test_posting_a_chain_is_one_transaction(line: Line) -> None:
     first = line.plain()
     chain = [line.after(first), *(line.after(place) for place in range(9))]
