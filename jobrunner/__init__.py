@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jobrunner.membership import members
     from jobrunner.plugins import Sleep, WaitForSignal, job, register_capability, register_job, retries
     from jobrunner.policies import RetryPolicy
     from jobrunner.post_job import post_job
@@ -21,6 +22,7 @@ __all__ = [
     "WaitForSignal",
     "__version__",
     "job",
+    "members",
     "post_job",
     "register_capability",
     "register_job",
@@ -40,6 +42,10 @@ def __getattr__(name: str) -> object:
         from jobrunner.policies import RetryPolicy
 
         return RetryPolicy
+    if name == "members":
+        from jobrunner.membership import members
+
+        return members
     if name == "post_job":
         from jobrunner.post_job import post_job
 

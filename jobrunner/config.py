@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from jobrunner.states import TERMINAL_STATES
 
 MIB = 1024 * 1024
 ENV_PREFIX = "JOBRUNNER_"
+LABEL = re.compile(r"[A-Za-z0-9_.@-]{1,64}(=[A-Za-z0-9_.@-]{1,64})?")
 
 
 class Section(BaseModel):
@@ -89,6 +91,19 @@ class ConductorSection(Section):
     capability_timeout: float = Field(
         5.0, gt=0, description="Seconds after which a capability counts as not there"
     )
+    labels: tuple[str, ...] = Field(
+        default=(), description="The node's labels, names or name=value, for post --on label=..."
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _plain_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        for label in labels:
+            if not LABEL.fullmatch(label):
+                raise ValueError(
+                    f"{label!r} is no label: a label is a name, or name=value, of letters, digits and _ . @ -"
+                )
+        return tuple(dict.fromkeys(labels))
 
 
 class FlowsSection(Section):
@@ -378,7 +393,7 @@ def _merge(
         for key, value in content.items():
             if section == "flows" and key == "paths" and isinstance(value, str):
                 value = [part for part in value.split(os.pathsep) if part]
-            if section == "conductor" and key == "run_as" and isinstance(value, str):
+            if section == "conductor" and key in ("run_as", "labels") and isinstance(value, str):
                 value = [part.strip() for part in value.split(",") if part.strip()]
             values.setdefault(section, {})[key] = value
             # a later source's plain value overrides an earlier one's file, and the other way round

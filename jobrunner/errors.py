@@ -89,6 +89,12 @@ class JobNotFound(JobrunnerError):
     exit_code = EXIT_NOT_FOUND
 
 
+class JobsetNotFound(JobrunnerError):
+    """There is no such jobset."""
+
+    exit_code = EXIT_NOT_FOUND
+
+
 class AmbiguousJobId(JobrunnerError):
     """More than one job's id starts like that."""
 

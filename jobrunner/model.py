@@ -52,6 +52,31 @@ class Parked(str, enum.Enum):
         return self.value
 
 
+class When(str, enum.Enum):
+    """On which end of a job one that comes after it is run."""
+
+    SUCCESS = "success"  # it succeeded
+    FAILURE = "failure"  # it ended badly; neither succeeded nor was cancelled
+    ALWAYS = "always"  # it ended
+
+    def holds(self, state: JobState) -> bool:
+        """Whether a job that ended in this state lets one run that comes after it on this condition."""
+        if self is When.SUCCESS:
+            return state is JobState.SUCCEEDED
+        return self is When.ALWAYS or state not in (JobState.SUCCEEDED, JobState.CANCELLED)
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class After:
+    """A job comes after another: by that one's id, or by its place among those that are posted together."""
+
+    job: str | int
+    when: When = When.SUCCESS
+
+
 JOB_ID = "job_id"
 """The name under which a flow finds its job's id, beside its parameters: a task that asks for it gets it."""
 
@@ -110,6 +135,8 @@ class Posting:
     unique_key: str | None = None
     """Of open jobs with the same key there is one at most."""
     jobset_id: str | None = None
+    after: tuple[After, ...] = ()
+    """The jobs that come first; the job is BLOCKED until they have ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,6 +210,8 @@ class Job:
     """What its run in a process of its own has used: ``cpu`` seconds, ``memory`` and ``peak`` bytes; see usage.py."""
     adopted: bool = False
     """A person allowed its flow, half done, to go on with other code."""
+    from_results: bool = False
+    """Some of its parameters were results of other jobs, and nobody has compared them with its type's yet."""
 
     @property
     def short_id(self) -> str:

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli import output, text
@@ -53,6 +54,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--since", type=moment, metavar="TIME", help="only jobs posted since (a time, or 2h: so long ago)"
     )
     parser.add_argument("--until", type=moment, metavar="TIME", help="only jobs posted until then")
+    parser.add_argument("--jobset", metavar="ID", help="only jobs of this jobset")
     parser.add_argument(
         "--limit", type=positive, metavar="N", default=50, help="at most so many jobs (default: 50)"
     )
@@ -67,7 +69,12 @@ def run(args: argparse.Namespace) -> int:
     from jobrunner.jobs import look
 
     with open_context(args) as context:
-        jobs, mark, broken = look.page(context, job_filter(args), limit=args.limit, before=args.before)
+        wanted = job_filter(args)
+        if args.jobset:
+            from jobrunner.jobs import jobsets
+
+            wanted = replace(wanted, jobset_id=jobsets.find(context, args.jobset).id)
+        jobs, mark, broken = look.page(context, wanted, limit=args.limit, before=args.before)
     for error in broken:
         output.say_error(error)
     if args.json:
@@ -156,4 +163,4 @@ def next_page(arguments: Sequence[str], mark: int) -> str:
 
 def _is_filtered(args: argparse.Namespace) -> bool:
     given = (args.state, args.type, args.text, args.tag, args.author, args.since, args.until, args.before)
-    return any(given)
+    return any(given) or bool(args.jobset)

@@ -122,8 +122,14 @@ def node_row(node: Node, now_ms: int, running: int) -> list[Cell | str]:
         _memory(report),
         str(report.get("version", "")),
         str(report.get("python", "")),
-        _labels(report.get("labels")),
+        _labels(report),
     ]
+
+
+def _labels(report: Mapping[str, Any]) -> str:
+    from jobrunner.jobs.fan_out import labels_of
+
+    return ", ".join(labels_of(report))
 
 
 def _number(value: Any) -> str:
@@ -134,10 +140,6 @@ def _threads(report: Mapping[str, Any]) -> str:
     """How many of the threads that there are for jobs have one."""
     busy, slots = report.get("running"), report.get("slots")
     return f"{busy} of {slots}" if busy is not None and slots is not None else _number(busy)
-
-
-def _labels(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else ""
 
 
 def _load(value: Any) -> str:

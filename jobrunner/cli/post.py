@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.cli import output, text
 from jobrunner.cli.context import load_registry, open_context
 from jobrunner.cli.options import empty_namespace
-from jobrunner.cli.post_options import add_post_options, adjusted
+from jobrunner.cli.post_options import TypeAndRest, add_post_options, adjusted
 from jobrunner.cli.post_type import parse_type_options
 from jobrunner.errors import EXIT_OK, JobrunnerError
 from jobrunner.model import JOB_ID, Posting
@@ -25,14 +25,9 @@ Post a job of a registered type, and print its id.
 
 The options below can stand before or after the job type's own; `jobrunner post TYPE --help` tells both. A posted job
 is safe in the database, whether or not a conductor runs.
+
+With --then several jobs are posted as one jobset, each after the one before it.
 """
-
-
-class _TypeAndRest(argparse.Action):
-    """Takes the type and all that follows it, a ``--`` as well: that one is the job type's."""
-
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
-        namespace.type, *namespace.rest = values
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -41,7 +36,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
-        usage="%(prog)s [options] TYPE [options of TYPE]",
+        usage="%(prog)s [options] TYPE [options of TYPE] [--then [options] TYPE ...]...",
     )
     parser.add_argument(
         "-h", "--help", action=_HelpWithTypes, help="show this help, with the job types, and exit"
@@ -50,7 +45,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "type",
         metavar="TYPE",
         nargs=argparse.PARSER,
-        action=_TypeAndRest,
+        action=TypeAndRest,
         help="the job type (`jobrunner types` lists them), and its options",
     )
     add_post_options(parser)
@@ -58,20 +53,28 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    from jobrunner.cli.post_chain import THEN, Part, linked, not_in_a_set, post_chain
+
+    if THEN in args.rest:
+        return post_chain(args)
     job_type = load_registry(args).get_type(args.type)
     if job_type.is_classic:
         from jobrunner.cli.post_classic import post_classic
 
+        if args.on:
+            raise not_in_a_set(job_type)
         return post_classic(args, job_type)
     raw = parse_type_options(args, job_type)
     posting = adjusted(Posting(type=job_type.name, parameters=raw), args, job_type)
+    if args.on:
+        return post_chain(args, Part(args=args, posting=posting))
     if args.hierarchy:
         print_flow(job_type, posting, args.hierarchy)
         return EXIT_OK
     from jobrunner.jobs import post
 
     with open_context(args) as context:
-        return finish(context, [post.post(context, posting)], args)
+        return finish(context, [post.post(context, linked(context, posting, args))], args)
 
 
 def print_flow(job_type: JobType, posting: Posting, form: str) -> None:

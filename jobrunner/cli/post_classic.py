@@ -8,6 +8,7 @@ import sys
 
 from jobrunner.cli.context import open_context
 from jobrunner.cli.post import finish, print_flow
+from jobrunner.cli.post_chain import linked
 from jobrunner.cli.post_options import SPELLED_OUT, adjusted
 from jobrunner.errors import EXIT_OK
 from jobrunner.jobs import post
@@ -56,7 +57,8 @@ class _CommandLine(PostingDesk):
 
     def post(self, context: JobContext, posting: Posting) -> str:
         job_type = context.registry.get_type(posting.type)
-        self.posted.append(post.post(context, adjusted(posting, self._args, job_type)))
+        asked = linked(context, adjusted(posting, self._args, job_type), self._args)
+        self.posted.append(post.post(context, asked))
         return self.posted[-1].job_id
 
     def done(self, context: JobContext) -> None:

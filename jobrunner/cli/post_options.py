@@ -12,7 +12,7 @@ from jobrunner.cli.life_options import CRITICAL, add_retry_options, add_when_opt
 from jobrunner.cli.options import COMMON, assignment, duration
 from jobrunner.cli.post_limits import add_limit_options, limits_of
 from jobrunner.errors import UsageError
-from jobrunner.model import Posting, Priority
+from jobrunner.model import Posting, Priority, When
 from jobrunner.policies import Hold, Placement
 
 if TYPE_CHECKING:
@@ -22,6 +22,20 @@ FORMS = ("tree", "dot", "mermaid", "svg")
 SPELLED_OUT = "--hierarchy=tree"
 LABEL_LIMIT = 255
 """Characters; what the columns hold."""
+
+
+class TypeAndRest(argparse.Action):
+    """Takes the type and all that follows it, a ``--`` as well: that one is the job type's."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+        namespace.type, *namespace.rest = values
+
+
+class _Then(argparse.Action):
+    """Parts are told apart before anything is parsed, so this sees only what stands where no part can begin."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+        parser.error("--then stands between two job types: TYPE [options] --then TYPE [options]")
 
 
 def label(text: str) -> str:
@@ -50,6 +64,15 @@ def hold(text: str) -> Hold:
         return parse_hold(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def condition(text: str) -> When:
+    """On which end of another job one is run."""
+    try:
+        return When(text.strip().lower().replace("_", "-"))
+    except ValueError:
+        names = ", ".join(when.value for when in When)
+        raise argparse.ArgumentTypeError(f"{text!r} is no condition; there are {names}") from None
 
 
 def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
@@ -109,6 +132,29 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
         "--tag", type=assignment, metavar="NAME=VALUE", help="keep this property with the job", **collected
     )
     group.add_argument("--author", type=label, metavar="NAME", help="who posts it (default: you)", **default)
+    group.add_argument(
+        "--after",
+        metavar="ID",
+        help="run it after these jobs (ID,ID ...) have ended; can be repeated",
+        **collected,
+    )
+    group.add_argument(
+        "--when", type=condition, metavar="HOW", help="success (the default), failure or always: run it only if those "
+        "ended so", **(default or {"default": When.SUCCESS}),
+    )  # fmt: skip
+    group.add_argument(
+        "--on-failure", dest="when", action="store_const", const=When.FAILURE, help="the same as --when failure",
+        **(default or {"default": When.SUCCESS}),
+    )  # fmt: skip
+    group.add_argument(
+        "--on",
+        metavar="NODES",
+        help="one job for each of these nodes: NODE,NODE, label=LABEL, or all",
+        **collected,
+    )
+    group.add_argument(
+        "--then", nargs=0, action=_Then, help="after it another job: TYPE [options] follow", **default
+    )
     group.add_argument("--json", action="store_true", help="print the job as JSON", **default)
 
 

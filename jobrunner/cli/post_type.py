@@ -26,10 +26,19 @@ def type_parser(job_type: JobType) -> argparse.ArgumentParser:
     return parser
 
 
-def parse_type_options(args: argparse.Namespace, job_type: JobType) -> dict[str, Any]:
+def parse_type_options(
+    args: argparse.Namespace, job_type: JobType, *, refers: bool = False
+) -> dict[str, Any]:
     """Parse ``args.rest`` into ``args``; the raw parameters that were given.
+
+    With ``refers``, or with ``--after``, values such as ``@1.port`` are results of other jobs (post_chain.py).
 
     Raises InvalidParameters for JSON that cannot be read, and for what was given twice.
     """
     type_parser(job_type).parse_args(args.rest, args)
-    return job_type.parameters.from_namespace(args)
+    if not refers and not args.after:
+        return job_type.parameters.from_namespace(args)
+    from jobrunner.cli.post_chain import take_references
+
+    references = take_references(args, job_type)
+    return job_type.parameters.from_namespace(args) | references

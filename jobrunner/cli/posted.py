@@ -11,10 +11,12 @@ from jobrunner.cli.following import Follower
 from jobrunner.cli.logs import TextWriter
 from jobrunner.cli.records import job_record
 from jobrunner.cli.states import atom_look
-from jobrunner.cli.waiting import tell_ends, wait_for
+from jobrunner.cli.waiting import end_in_words, is_skipped, tell_ends, wait_for
+from jobrunner.errors import EXIT_JOB_FAILED, EXIT_OK
 from jobrunner.jobs.context import JobContext
+from jobrunner.jobs.jobsets import PostedSet
 from jobrunner.jobs.post import Posted
-from jobrunner.model import AtomRecord, Job
+from jobrunner.model import AtomRecord, Job, JobState
 
 
 def announce(context: JobContext, posted: Sequence[Posted], args: argparse.Namespace) -> None:
@@ -22,6 +24,8 @@ def announce(context: JobContext, posted: Sequence[Posted], args: argparse.Names
     for one in posted:
         if not one.new:
             output.say(_why_not_new(context, one, args))
+        if one.state is not None and one.state.is_terminal:
+            output.say(end_in_words(context.store.get(one.job_id)))
         if not args.json:
             print(one.job_id, flush=True)
     if args.json and not (args.wait or args.follow):
@@ -47,6 +51,37 @@ def follow_all(context: JobContext, posted: Sequence[Posted], args: argparse.Nam
     if args.json:
         _print_records(context, posted)
     return tell_ends(jobs)
+
+
+def finish_set(context: JobContext, made: PostedSet, args: argparse.Namespace) -> int:
+    """Print the ids of a jobset's jobs on stdout, say which set it is, and wait if that is asked for; the exit code."""
+    if not args.json:
+        for one in made.posted:
+            print(one.job_id, flush=True)
+    if made.id is not None:
+        known = "is new" if made.new else "was posted before, by the same keys; nothing new was posted"
+        output.say(f"jobset {made.id[:8]} ({len(made.posted):,} jobs) {known}.")
+    try:
+        code = _wait_for_set(context, made, args) if args.wait or args.follow else EXIT_OK
+    except KeyboardInterrupt:
+        output.say("interrupted, but the jobs are posted and go on.")
+        raise
+    if args.json:
+        jobs = [job_record(context.store.get(one.job_id)) | {"new": one.new} for one in made.posted]
+        output.print_json({"jobset": made.id, "new": made.new, "jobs": jobs})
+    return code
+
+
+def _wait_for_set(context: JobContext, made: PostedSet, args: argparse.Namespace) -> int:
+    """Skipped jobs are not counted against a set: others ended as its links foresee."""
+    if args.follow:
+        for one in made.posted:
+            _follow(context, one.job_id)
+    ended = wait_for(context, [one.job_id for one in made.posted])
+    bad = [job for job in ended if job.state is not JobState.SUCCEEDED and not is_skipped(job)]
+    for job in bad:
+        output.say(end_in_words(job))
+    return EXIT_JOB_FAILED if bad or all(is_skipped(job) for job in ended) else EXIT_OK
 
 
 def _print_records(context: JobContext, posted: Sequence[Posted]) -> None:

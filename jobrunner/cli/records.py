@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.model import AtomRecord, AttemptRecord, Job
 
 if TYPE_CHECKING:
+    from jobrunner.persistence.jobsets import Jobset
+    from jobrunner.persistence.links import Link
     from jobrunner.persistence.nodes import Node
     from jobrunner.persistence.output import OutputChunk
 
@@ -46,6 +48,7 @@ def job_record(job: Job) -> dict[str, Any]:
         "idempotency_key": job.idempotency_key,
         "holds": [hold.to_json() for hold in job.policies.holds],
         "unique_key": job.unique_key,
+        "jobset": job.jobset_id,
         "note": job.note,
         "held": job.held,
         "parked": None if job.parked is None else job.parked.value,
@@ -58,6 +61,27 @@ def job_record(job: Job) -> dict[str, Any]:
 def attempt_record(attempt: AttemptRecord) -> dict[str, Any]:
     """How an attempt ended."""
     return asdict(attempt)
+
+
+def jobset_record(jobset: Jobset) -> dict[str, Any]:
+    """A jobset, and how many of its jobs are in which state."""
+    return {
+        "id": jobset.id,
+        "name": jobset.name,
+        "author": jobset.author,
+        "created_ms": jobset.created_ms,
+        "state": jobset.state.value,
+        "size": jobset.size,
+        "ended": jobset.ended,
+        "skipped": jobset.skipped,
+        "counts": {state.value: number for state, number in sorted(jobset.counts.items())},
+    }
+
+
+def link_record(link: Link) -> dict[str, Any]:
+    """A job that comes before another."""
+    state = None if link.state is None else link.state.value
+    return {"id": link.after_id, "type": link.type, "state": state, "when": link.when.value}
 
 
 def atom_record(atom: AtomRecord) -> dict[str, Any]:

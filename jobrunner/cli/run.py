@@ -39,6 +39,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--grace", type=duration, metavar="TIME", help="how long running atoms may take to end (default: 30s)"
     )
+    parser.add_argument(
+        "--label", action="append", metavar="LABEL",
+        help="a label of the node, a name or name=value, for post --on label=LABEL; can be repeated",
+    )  # fmt: skip
     parser.add_argument("--once", action="store_true", help="end when there is nothing left to do")
     return parser
 
@@ -51,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         f"conductor.{key}": getattr(args, key)
         for key in ("processes", "jobs", "max_running", "name", "lease", "grace")
     }
+    flags["conductor.labels"] = args.label
     config = load_config(args, flags).config
     set_up_logging(args.verbose, always=True)
     return run_conductor(config, once=args.once)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
 from jobrunner.cli.isolation import limits_text, usage_text
 from jobrunner.cli.options import add_json, positive
 from jobrunner.cli.output import Cell, Column
-from jobrunner.cli.records import atom_record, attempt_record, job_record
+from jobrunner.cli.records import atom_record, attempt_record, job_record, link_record
 from jobrunner.cli.states import atom_look, job_look
 from jobrunner.cli.waits import waits_for
 from jobrunner.errors import EXIT_OK
-from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState
+from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState, When
 from jobrunner.policies import BAD_ENDS
+
+if TYPE_CHECKING:
+    from jobrunner.persistence.links import Link
 
 LABEL_WIDTH = 12
 VALUE_LIMIT = 2000
 SIGNALS_SHOWN = 10
+SHOWN_LINKS = 20
 
 ATOM_COLUMNS = (
     Column(title=""),
@@ -69,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         attempts = look.attempts(context, job) if args.attempt is None else []
         job = job if args.attempt is None else look.at_attempt(context, job, args.attempt)
         atoms = look.atoms(context, [job])[job.id]
+        first = look.comes_after(context, job)
+        then = look.comes_before(context, job)
         history = look.history(context, job) if args.history else []
         untaken = [] if job.state.is_terminal else signals.pending(context, job)
     if args.json:
@@ -76,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             "atoms": [atom_record(atom) for atom in atoms],
             "attempts": [attempt_record(attempt) for attempt in attempts],
             "signals": untaken,
+            "after": [link_record(link) for link in first],
         }
         output.print_json(record | ({"history": history} if args.history else {}))
         return EXIT_OK
@@ -83,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
     for line in job_lines(job, now, with_traceback=bool(args.verbose)):
         print(line)
     for line in signal_lines(untaken, now):
+        print(line)
+    for line in link_lines(first, then):
         print(line)
     print_attempts(attempts, now)
     print_atoms(atoms, now)
@@ -116,6 +125,7 @@ def job_lines(job: Job, now_ms: int, *, with_traceback: bool = False) -> list[st
         _line("Needs", _needs(job)),
         _line("Prefers", _prefers(job, now_ms)),
         _line("Key", text.clean(job.idempotency_key or "")),
+        _line("Jobset", job.jobset_id or ""),
         *_mapping("Parameters", job.parameters),
         *_mapping("Factory", _factory(job)),
         *_mapping("Properties", job.properties),
@@ -132,6 +142,21 @@ def signal_lines(untaken: Sequence[Mapping[str, Any]], now_ms: int) -> list[str]
     if len(untaken) > SIGNALS_SHOWN:
         lines.append(f"and {len(untaken) - SIGNALS_SHOWN:,} more")
     return [_line("" if number else "Signals", line) for number, line in enumerate(lines)]
+
+
+def link_lines(first: Sequence[Link], then: Sequence[tuple[str, When, str, str]]) -> list[str]:
+    """The jobs that come before this one, and those that come after it."""
+    before = [
+        f"{link.after_id[:8]} {text.clean(link.type or '')} {link.state or 'deleted'}, on {link.when}"
+        for link in first[:SHOWN_LINKS]
+    ]
+    before += [f"and {len(first) - SHOWN_LINKS:,} more"] if len(first) > SHOWN_LINKS else []
+    after = [f"{job_id[:8]} {text.clean(type_)} {state}, on {when}" for job_id, when, type_, state in then]
+    return [
+        _line(label if number == 0 else "", line)
+        for label, lines in (("After", before), ("Then", after[:SHOWN_LINKS]))
+        for number, line in enumerate(lines)
+    ]
 
 
 def print_atoms(atoms: Sequence[AtomRecord], now_ms: int) -> None:

@@ -11,6 +11,7 @@ from jobrunner.errors import EXIT_JOB_FAILED, EXIT_OK, StoreUnavailable, WaitTim
 from jobrunner.jobs import look
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import Job, JobState
+from jobrunner.persistence.links import SKIPPED
 
 T = TypeVar("T")
 
@@ -87,6 +88,11 @@ def tell_ends(jobs: Sequence[Job]) -> int:
     return EXIT_OK if all(job.state is JobState.SUCCEEDED for job in jobs) else EXIT_JOB_FAILED
 
 
+def is_skipped(job: Job) -> bool:
+    """Whether it was never run, since a job before it ended otherwise than its link asks for."""
+    return job.state is JobState.CANCELLED and job.error is not None and job.error.kind == SKIPPED
+
+
 def end_in_words(job: Job) -> str:
     """How a job ended, in one sentence, and why."""
     where = f" in {text.clean(job.error.atom)}" if job.error is not None and job.error.atom else ""
@@ -100,6 +106,6 @@ def end_in_words(job: Job) -> str:
         JobState.EXPIRED: "was not started in time",
     }[job.state]
     words = f"job {job.short_id} ({text.clean(job.type)}) {how}"
-    if job.error is None or job.state is JobState.CANCELLED:
+    if job.error is None or (job.state is JobState.CANCELLED and not is_skipped(job)):
         return words
     return f"{words}: {text.clean(job.error.message)}"

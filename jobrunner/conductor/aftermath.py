@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 Step = Callable[[Sequence[Job]], None]
 """Is given jobs as they were when they began; each has been left since: ended, parked or handed back."""
 AT_ONCE = 500
+GATHER_S = 0.2
+"""Jobs that nobody is known to wait for are followed up together, this often: looking costs a query and a turn."""
 
 
 class Aftermath:
@@ -26,11 +28,15 @@ class Aftermath:
 
     :param steps: what is done for them; one that fails is logged, and the others go on. A step may have a method
         ``concerns`` that says of a job whether there can be anything to do: else nobody is woken for it.
+    :param is_prompt: whether somebody is known to wait for the job, so that it is followed up at once
     """
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], *, is_prompt: Callable[[Job], bool] = lambda job: True) -> None:
         self._steps = tuple(steps)
         self._concerns = [getattr(step, "concerns", _everything) for step in steps]
+        self._is_prompt = is_prompt
+        self._urgent = False
+        self._resting = False
         self._left: deque[Job] = deque()
         self._turns = threading.Semaphore(0)
         self._ending = False
@@ -46,6 +52,7 @@ class Aftermath:
         """A job was left, and SQL has it so; it is followed up on at the next ``go``."""
         if any(concerns(job) for concerns in self._concerns):
             self._left.append(job)
+            self._urgent = self._urgent or self._is_prompt(job)
 
     @property
     def is_busy(self) -> bool:
@@ -54,7 +61,8 @@ class Aftermath:
 
     def go(self) -> None:
         """Follow up on what was noted: once for many jobs, since a thread that is woken takes its turn from others."""
-        if self._left:
+        if self._left and (self._urgent or not self._resting):
+            self._urgent = False
             self._turns.release()
 
     def stop(self) -> None:
@@ -67,13 +75,18 @@ class Aftermath:
 
     def _run(self) -> None:
         while True:
-            self._turns.acquire()
+            # While it rests it wakes by itself, so nobody has to wake it but for what is urgent.
+            self._turns.acquire(timeout=GATHER_S if self._resting else None)
+            self._resting = False
+            followed = False
             while jobs := self._first():
                 self._follow(jobs)
                 for _ in jobs:
                     self._left.popleft()
+                followed = True
             if self._ending:
                 return
+            self._resting = followed
 
     def _first(self) -> list[Job]:
         return [self._left[place] for place in range(min(len(self._left), AT_ONCE))]

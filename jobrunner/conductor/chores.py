@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +97,7 @@ class Chores:
         usage: Callable[[], list[UsageNote]],
         fatal: Callable[[JobrunnerError], None],
         give_way: Callable[[float], None] | None = None,
+        labels: Sequence[str] = (),
     ) -> None:
         self._database = database
         self._node = node
@@ -112,6 +113,7 @@ class Chores:
         self._gauge = Gauge()
         self._reluctance = 0.0
         self._freest_other: float | None = None
+        self._labels = labels
         self._started_ms = time.time_ns() // 1_000_000
         self._every_s = min(RECONCILE_S, max(RECONCILE_MIN_S, lease / 2))
         self._leadership_s = 3 * self._every_s
@@ -298,6 +300,7 @@ class Chores:
             rivals=self._rivals(),
             taken=taken,
             gives_way=self._reluctance,
+            labels=self._labels,
         )
         other = report_node(
             self._database,

@@ -26,7 +26,7 @@ from taskflow.persistence import models
 from taskflow.types.failure import Failure
 from taskflow.utils import misc
 
-from jobrunner import stopping
+from jobrunner import membership, stopping
 from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput
 from jobrunner.conductor.executors import JobExecutor, RetryExecutor
@@ -77,6 +77,10 @@ class JobEngine(action_engine.ActionEngine):
     def job_waits(self) -> JobWaits:
         """What tasks find when they wait; made for the first that does."""
         return JobWaits(self, self._journal, self._flow_detail)
+
+    def let_read_members(self, reader: membership.Reader) -> None:
+        """Let tasks read how the jobs of this one's set stand."""
+        self._task_executor.members = self._retry_executor.members = reader
 
     @misc.cachedproperty  # type: ignore[untyped-decorator]
     def storage(self) -> JobStorage:

@@ -17,7 +17,7 @@ from taskflow import task as task_atom
 from taskflow.engines.action_engine import executor as executors
 from taskflow.types import failure, notifier
 
-from jobrunner import stopping, waits
+from jobrunner import membership, stopping, waits
 from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput, speaking
 from jobrunner.conductor.waits import AtomWaits
@@ -49,6 +49,8 @@ class Runner:
         self._output = output
         self._baton = baton
         self.undoing = False
+        self.members: membership.Reader | None = None
+        """Reads the members of the job's set, for tasks that ask for them."""
 
     def run(self, atom: Any, outcome: str, call: Callable[[], Any]) -> tuple[str, Any]:
         """Run one atom's execute or revert; its result or failure.
@@ -78,6 +80,7 @@ class Runner:
         with speaking(self._output, atom.name):
             token = stopping.bind(None if self.undoing else self._stop)
             waiting = waits.bind(self._waits_of(atom, outcome))
+            asked = None if self.members is None else membership.bind(self.members)
             try:
                 return outcome, _stored_form(call(), outcome, atom.name, self._journal.result_limit)
             except stopping.Stopped as error:
@@ -98,6 +101,8 @@ class Runner:
             finally:
                 waits.unbind(waiting)
                 stopping.unbind(token)
+                if asked is not None:
+                    membership.unbind(asked)
 
     def _waits_of(self, atom: Any, outcome: str) -> AtomWaits | None:
         """What lets a task wait without holding a worker; neither a retry can, nor what undoes something."""

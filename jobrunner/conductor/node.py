@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
@@ -25,6 +26,7 @@ def node_report(
     rivals: list[str],
     taken: Taken,
     gives_way: float,
+    labels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The node's report: load, memory in bytes, and what the conductor does; ``rivals`` use its name as well."""
     memory = psutil.virtual_memory()
@@ -36,6 +38,7 @@ def node_report(
         "types": types,
         "isolated": isolated,
         "rivals": rivals,
+        "labels": list(labels),
         "load": list(os.getloadavg()),
         "cpus": os.cpu_count(),
         "memory_total": memory.total,

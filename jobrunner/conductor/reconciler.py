@@ -11,9 +11,10 @@ It runs on one node at a time, under a lease. It only ever moves the board towar
 - what awaits a signal that is there is offered: whoever should have done that died, or was too early;
 - who waits for a semaphore that has room is called, and permits that nobody ended are ended.
 
-Beside that it ends the jobs that expired while nobody could claim them; that is the only state that it changes, under a
-lock on the job's row, so it cannot undo a newer one. A round reads every open job, so after a long one the next has to
-wait: at most a twentieth of the time goes into it.
+Beside that it ends the jobs that expired while nobody could claim them, and lets jobs go on, or skips them, that come
+after others which have ended, if whoever ended those did not live to do so (jobs/following.py). These are the only
+states that it changes, under locks on the jobs' rows, so it cannot undo a newer one. A round reads every open job, so
+after a long one the next has to wait: at most a twentieth of the time goes into it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from jobrunner.boards.board import Board, BoardRow
 from jobrunner.conductor.failover import move
 from jobrunner.conductor.waker import Waker
+from jobrunner.jobs.following import follow, follow_all
 from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import SILENT_MS, list_nodes, take_lease
@@ -52,6 +54,7 @@ class Reconciled:
     noted: int = 0
     called: int = 0
     woken: int = 0
+    followed: int = 0
 
 
 class Reconciler:
@@ -81,6 +84,7 @@ class Reconciler:
         if began < self._not_before:
             return None
         done = Reconciled(
+            followed=self.follow_ended(),
             posted=self.repost_missing(),
             withdrawn=self.withdraw_finished(),
             noted=self.note_unclaimable(),
@@ -105,9 +109,17 @@ class Reconciler:
             if found.expired:
                 log.warning("%d jobs expired before anybody could start them", len(found.expired))
                 self._board.withdraw(found.expired)
+                follow(self._database, lambda: self._board, found.expired)
             ended += len(found.expired)
             if not found.full:
                 return ended
+
+    def follow_ended(self) -> int:
+        """Let jobs go on, or skip them, that come after others which have ended; how many."""
+        followed = follow_all(self._database, lambda: self._board)
+        if followed:
+            log.info("%d jobs were still blocked by jobs that had ended", followed)
+        return followed
 
     def repost_missing(self) -> int:
         """Post open jobs that the board does not know; how many."""

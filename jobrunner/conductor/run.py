@@ -15,7 +15,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -29,9 +29,11 @@ from jobrunner.conductor.capture import JobOutput
 from jobrunner.conductor.engine import JobEngine
 from jobrunner.conductor.shape import Shape, shape_of
 from jobrunner.errors import CorruptRow, LeaseLost, StoreUnavailable, UnknownJobType
+from jobrunner.membership import Member
 from jobrunner.model import JOB_ID, CancelMode, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.adoption import adopted
 from jobrunner.persistence.flows import META_KEY
+from jobrunner.persistence.jobsets import members_of
 from jobrunner.persistence.journal.backend import JournalBackend, load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
@@ -192,6 +194,10 @@ class _JobRun:
             return ended
         try:
             job_type = self.parts.registry().get_type(self.job.type)
+            if self.job.from_results and not job_type.is_classic:
+                # Nobody has held them against the type's declaration yet.
+                made = job_type.parameters.validate_results(self.job.parameters)
+                self.job = replace(self.job, parameters=made)
             with self.parts.baton.passed():
                 flow = self._build(job_type)
         except UnknownJobType as error:
@@ -211,6 +217,8 @@ class _JobRun:
             baton=self.parts.baton,
             threads=job_type.max_workers or _DEFAULT_THREADS if job_type.engine == "parallel" else None,
         )
+        if self.job.jobset_id is not None:
+            engine.let_read_members(self._members)
         try:
             self._prepare(engine, detail, job_type)
         except Exception as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
@@ -221,6 +229,11 @@ class _JobRun:
         if self.job.factory is not None:
             return job_type.build_classic(self.job.factory)
         return job_type.build(self.job.parameters)
+
+    def _members(self, limit: int) -> list[Member]:
+        """The jobs of its jobset, for a task that asks."""
+        assert self.job.jobset_id is not None
+        return members_of(self.backend.database, self.job.jobset_id, self_id=self.job.id, limit=limit)
 
     def _output(self, journal: FlowJournal, stored: bool) -> JobOutput:
         limit = self.parts.output_limit

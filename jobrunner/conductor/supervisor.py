@@ -90,6 +90,7 @@ class Supervisor:
             usage=lambda: self._apart.usage(),
             fatal=self._fail,
             give_way=self._give_way if config.conductor.give_way else None,
+            labels=config.conductor.labels,
         )
         self._apart = Apart(
             config,

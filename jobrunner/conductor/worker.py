@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from dataclasses import replace
 from queue import SimpleQueue
@@ -32,6 +32,7 @@ from jobrunner.conductor.usage import used_before
 from jobrunner.conductor.waker import Waker
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, NotAllowedHere, StoreUnavailable
+from jobrunner.jobs.following import follow
 from jobrunner.model import CancelMode, Job, JobClass, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.writer import Writer
@@ -133,7 +134,7 @@ class Worker:
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
         board = self._open_board()
         if board is not None:
-            self._aftermath = Aftermath(self._steps(board))
+            self._aftermath = Aftermath(self._steps(board), is_prompt=_is_waited_for)
             self._aftermath.start()
             if self.alone:
                 self._run_own_job(board)
@@ -147,7 +148,12 @@ class Worker:
 
     def _steps(self, board: Board) -> list[Step]:
         """What is done after jobs were left."""
-        return [PassingOn(self._database, board), Waker(self._database, board)]
+        waker = Waker(self._database, board)
+        return [PassingOn(self._database, board), waker, lambda left: self._follow(board, left)]
+
+    def _follow(self, board: Board, left: Sequence[Job]) -> None:
+        """Let those go on that come after jobs which have ended."""
+        follow(self._database, lambda: board, [job.id for job in left])
 
     def _work(self, board: Board) -> None:
         scout = Scout(
@@ -551,3 +557,8 @@ def _used_s() -> float:
     """Seconds of processors that this process has used, and those of its children that have ended."""
     times = os.times()
     return round(times.user + times.system + times.children_user + times.children_system, 2)
+
+
+def _is_waited_for(job: Job) -> bool:
+    """Whether others are likely to wait for the job's end; for those of which that is not known, it may take longer."""
+    return job.jobset_id is not None or PassingOn.concerns(job) or Waker.concerns(job)

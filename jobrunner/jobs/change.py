@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 from jobrunner.errors import BoardUnavailable
 from jobrunner.jobs.context import JobContext
+from jobrunner.jobs.following import follow
 from jobrunner.jobs.offering import offer_now
 from jobrunner.jobs.post import put_on_board
 from jobrunner.model import CancelMode, Job, JobState
-from jobrunner.persistence import holding, ownership, signals
+from jobrunner.persistence import holding, links, ownership, signals
 from jobrunner.persistence.store import board_entry
 
 log = logging.getLogger(__name__)
+
+CANCELLED_AT_ONCE = 200
 
 
 def cancel(context: JobContext, job: Job, mode: CancelMode = CancelMode.REVERT) -> JobState:
@@ -24,10 +27,29 @@ def cancel(context: JobContext, job: Job, mode: CancelMode = CancelMode.REVERT) 
     state, changed = ownership.request_cancel(context.database, job.id, mode)
     if state is JobState.CANCELLED and changed:
         withdraw(context, [job.id])
+        follow(context.database, lambda: context.board, [job.id])
     elif changed and (job.parked is not None or job.available_ms > job.updated_ms):
         withdraw(context, [job.id])  # where it may stand as delayed
         put_on_board(context, [board_entry(context.store.get(job.id))])
     return state
+
+
+def cancel_all(context: JobContext, job_ids: Sequence[str], mode: CancelMode = CancelMode.REVERT) -> int:
+    """Cancel many jobs as :func:`cancel` does, some hundred in a transaction; how many that changed.
+
+    Those that have ended meanwhile are left as they are. One that was parked and has something to undo goes on the
+    board in the reconciler's next round.
+    """
+    changed = 0
+    for start in range(0, len(job_ids), CANCELLED_AT_ONCE):
+        batch = job_ids[start : start + CANCELLED_AT_ONCE]
+        outcome = ownership.request_cancels(context.database, batch, mode)
+        ended = [job_id for job_id, (state, new) in outcome.items() if new and state is JobState.CANCELLED]
+        changed += sum(new for _, new in outcome.values())
+        if ended:
+            withdraw(context, ended)
+            follow(context.database, lambda: context.board, ended)
+    return changed
 
 
 def suspend(context: JobContext, job: Job) -> Job:
@@ -47,6 +69,8 @@ def resume(context: JobContext, job: Job) -> Job:
     Raises WrongState if it has ended.
     """
     resumed, changed = holding.resume(context.database, job.id)
+    if resumed.state is JobState.BLOCKED:
+        return _followed(context, resumed)
     if changed and resumed.parked is None and resumed.state is not JobState.RUNNING:
         put_on_board(context, [board_entry(resumed)])
     if changed and resumed.awaits is not None:
@@ -55,9 +79,14 @@ def resume(context: JobContext, job: Job) -> Job:
 
 
 def retry(context: JobContext, job: Job) -> Job:
-    """Run a job that ended badly again, as a new attempt; raises WrongState otherwise."""
-    again = ownership.retry(context.database, job.id)
+    """Run a job that ended badly again, as a new attempt; raises WrongState otherwise.
+
+    One that was skipped, since it comes after others, waits for them again if those are to be run again.
+    """
+    again = ownership.retry(context.database, job.id, gate=links.gate)
     withdraw(context, [job.id])  # what an old snapshot of the board may still hold of the last attempt
+    if again.state is JobState.BLOCKED:
+        return _followed(context, again)
     put_on_board(context, [board_entry(again)])
     return again
 
@@ -68,6 +97,13 @@ def _wake(context: JobContext, job: Job) -> None:
         offer_now(context.board, signals.wake_signalled(context.database, [job.id]))
     except BoardUnavailable as error:
         log.warning("%s A leader offers the job when it is back.", error.message)
+
+
+def _followed(context: JobContext, job: Job) -> Job:
+    """A job that is blocked again, as it is once somebody looked: those that come first may have ended meanwhile."""
+    first = links.links_of(context.database, [job.id]).get(job.id, [])
+    follow(context.database, lambda: context.board, [link.after_id for link in first])
+    return context.store.get(job.id)
 
 
 def withdraw(context: JobContext, job_ids: Sequence[str]) -> None:

@@ -7,12 +7,13 @@ database can hold them and every terminal can show them; numbers fit their colum
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from jobrunner.errors import InvalidParameters
-from jobrunner.model import Posting, Priority
+from jobrunner.model import After, Posting, Priority, When
 from jobrunner.plugins.holds import check_hold
 from jobrunner.plugins.json_limits import check_json, check_size, shorten
 from jobrunner.policies import NO_POLICIES, Placement, Policies
@@ -21,6 +22,7 @@ TEXT_LIMIT = 255
 """Characters; what the columns hold."""
 CAPABILITIES_LIMIT = 100
 HOLDS_LIMIT = 20
+AFTER_LIMIT = 10_000
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999, UTC."""
 LONGEST_S = 10**9
@@ -41,7 +43,30 @@ def check_envelope(posting: Posting) -> Posting:
     _check_holds(posting.policies.holds)
     _check_placement(posting.policies.placement)
     _check_policies(posting.policies)
+    if posting.after:
+        check_after(posting.after)
     return replace(posting, properties=_properties(posting.properties)) if posting.properties else posting
+
+
+def check_name(what: str, text: Any) -> None:
+    """Raise InvalidParameters unless it is None or a short text."""
+    _require(text is None or _is_short(text), what, text, _SHORT)
+
+
+def check_after(after: Any) -> tuple[After, ...]:
+    """The links, if they can be a posting's; else InvalidParameters."""
+    few = isinstance(after, (tuple, list)) and len(after) <= AFTER_LIMIT
+    _require(few, "the jobs to come after", after, f"a list of at most {AFTER_LIMIT:,}")
+    for one in after:
+        fine = isinstance(one, After) and isinstance(one.when, When)
+        _require(fine, "a job to come after", one, "a job's id, or a posting's place, with a condition")
+        by_place = isinstance(one.job, int) and not isinstance(one.job, bool)
+        _require(by_place or _is_id(one.job), "a job to come after", one.job, "a job's id")
+    return tuple(after)
+
+
+def _is_id(text: Any) -> bool:
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 def _check_capabilities(names: Any) -> None:
@@ -116,6 +141,7 @@ def _properties(properties: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PRIORITIES = frozenset(int(level) for level in Priority)
 _ONE_OF_THEM = f"one of {', '.join(map(str, sorted(_PRIORITIES)))}"
 _SECONDS = f"0 to {LONGEST_S:,} seconds"

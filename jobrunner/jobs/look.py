@@ -9,9 +9,10 @@ from typing import Any
 
 from jobrunner.errors import CorruptRow, JobNotFound, WaitTimedOut
 from jobrunner.jobs.context import JobContext
-from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState
-from jobrunner.persistence import flows, nodes, output
+from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState, When
+from jobrunner.persistence import flows, links, nodes, output
 from jobrunner.persistence.attempts import read_attempts
+from jobrunner.persistence.links import Link
 from jobrunner.persistence.nodes import Node
 from jobrunner.persistence.output import OutputChunk
 from jobrunner.persistence.store import JobFilter
@@ -21,11 +22,14 @@ __all__ = [
     "AttemptRecord",
     "Job",
     "JobFilter",
+    "Link",
     "Node",
     "OutputChunk",
     "at_attempt",
     "atoms",
     "attempts",
+    "comes_after",
+    "comes_before",
     "counts",
     "find",
     "history",
@@ -88,6 +92,16 @@ def at_attempt(context: JobContext, job: Job, attempt: int) -> Job:
 def history(context: JobContext, job: Job) -> list[dict[str, Any]]:
     """What happened to the job, oldest first."""
     return context.store.history(job.id)
+
+
+def comes_after(context: JobContext, job: Job) -> list[Link]:
+    """The jobs that come before this one, with how they stand."""
+    return links.links_of(context.database, [job.id]).get(job.id, [])
+
+
+def comes_before(context: JobContext, job: Job) -> list[tuple[str, When, str, str]]:
+    """Jobs that come after this one: id, condition, type and state of the first hundred."""
+    return links.links_after(context.database, job.id)
 
 
 def nodes_known(context: JobContext) -> list[Node]:

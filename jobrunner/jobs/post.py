@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 from jobrunner.errors import BoardUnavailable, InvalidParameters, WrongBoard
 from jobrunner.jobs.context import JobContext
-from jobrunner.jobs.envelope import check_envelope
+from jobrunner.jobs.envelope import check_after, check_envelope
 from jobrunner.jobs.placement import check_placement, placed
 from jobrunner.jobs.unique import unique_key
-from jobrunner.model import BoardEntry, JobClass, Posting, Priority
+from jobrunner.model import After, BoardEntry, JobClass, JobState, Posting, Priority
+from jobrunner.persistence.store import NewJobset
 from jobrunner.plugins.holds import merged
 from jobrunner.policies import Policies
+from jobrunner.references import has_references, references
 
 if TYPE_CHECKING:
     from jobrunner.plugins.registry import JobType
@@ -38,6 +40,8 @@ class Posted:
     job_id: str
     new: bool
     on_board: bool
+    state: JobState | None = None
+    """Of a new job that comes after others: in which state it begins; it may have ended, if those have."""
 
 
 def post(context: JobContext, posting: Posting) -> Posted:
@@ -47,6 +51,8 @@ def post(context: JobContext, posting: Posting) -> Posted:
     than sending, and for other parameters it is done (``JobType.require_sound``).
     """
     accepted = check(context, posting)
+    if accepted.after:
+        return _post_after(context, accepted)
     context.registry.get_type(posting.type).require_sound(accepted.parameters, accepted.factory)
     return _post(context, [accepted])[0]
 
@@ -58,7 +64,43 @@ def post_many(context: JobContext, postings: Sequence[Posting]) -> list[Posted]:
     InvalidParameters, PostingTooLarge or DuplicateKey, and stores nothing then; StoreUnavailable if the database is
     away.
     """
-    return _post(context, [check(context, posting) for posting in postings])
+    checked = [check(context, posting) for posting in postings]
+    if any(posting.after for posting in checked):
+        return post_linked(context, checked)
+    return _post(context, checked)
+
+
+def _post_after(context: JobContext, accepted: Posting) -> Posted:
+    """Its flow is compiled if all of its parameters are there."""
+    if not has_references(accepted.parameters):
+        context.registry.get_type(accepted.type).require_sound(accepted.parameters, accepted.factory)
+    return post_linked(context, [accepted])[0]
+
+
+def post_linked(
+    context: JobContext, checked: Sequence[Posting], jobset: NewJobset | None = None
+) -> list[Posted]:
+    """Post checked postings of which some come after others, as a jobset if one is given.
+
+    One transaction, of one round trip more than for others.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    stored = context.store.insert_linked(checked, now_ms=now_ms, jobset=jobset)
+    entries = [
+        _entry(one.id, posting, now_ms)
+        for one, posting in zip(stored, checked, strict=True)
+        if one.new and one.state in (JobState.WAITING, JobState.SCHEDULED)
+    ]
+    on_board = put_on_board(context, entries)
+    return [
+        Posted(
+            job_id=one.id,
+            new=one.new,
+            on_board=on_board and one.state in (None, JobState.WAITING, JobState.SCHEDULED),
+            state=one.state,
+        )
+        for one in stored
+    ]
 
 
 def _post(context: JobContext, checked: Sequence[Posting]) -> list[Posted]:
@@ -74,7 +116,7 @@ def _post(context: JobContext, checked: Sequence[Posting]) -> list[Posted]:
 
 def check(context: JobContext, posting: Posting) -> Posting:
     """The posting with its parameters validated and its type's defaults filled in; raises what is wrong with it."""
-    posting = check_envelope(posting)
+    posting = _after_results(check_envelope(posting))
     check_placement(posting)
     job_type = context.registry.get_type(posting.type)
     for reference in posting.capabilities:
@@ -112,6 +154,21 @@ def _priority(posting: Posting, job_type: JobType, policies: Policies) -> Priori
     if policies.critical:
         return Priority.VERY_HIGH
     return Priority.NORMAL if job_type.priority is None else job_type.priority
+
+
+def _after_results(posting: Posting) -> Posting:
+    """The posting, after all jobs to whose results its parameters refer: on success, unless it says otherwise."""
+    named = {one.job for one in posting.after}
+    more = dict.fromkeys(
+        found.job
+        for value in posting.parameters.values()
+        for found in references(value)
+        if found.job not in named
+    )
+    if not more:
+        return posting
+    after = check_after((*posting.after, *(After(job=job) for job in more)))
+    return replace(posting, after=after)
 
 
 def put_on_board(context: JobContext, entries: Sequence[BoardEntry]) -> bool:

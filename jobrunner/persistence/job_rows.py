@@ -69,6 +69,7 @@ def job_from_row(row: Any) -> Job:
             held=bool(row["held"]),
             adopted=bool(row["adopted"]),
             usage=_mapping(decode(row["usage"], what=what)) if row["usage"] else None,
+            from_results=bool(row["from_results"]),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise CorruptRow(f"{what} cannot be read: {error}.", hint=_CORRUPT_HINT) from error

@@ -40,6 +40,7 @@ class JobFilter:
     until_ms: int | None = None
     tags: Mapping[str, str | None] = field(default_factory=dict)
     author: str | None = None
+    jobset_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +152,8 @@ def _branches(wanted: JobFilter) -> list[_Branch]:
         return [_Branch(conditions=tuple(_in_states_and_types(wanted)), index="jobs_author_seq")]
     states = sorted(JobState(state).value for state in set(wanted.states))
     types = sorted(set(wanted.types))
+    if wanted.jobset_id is not None:
+        return [_jobset_branch(wanted.jobset_id, states, types)]
     if max(1, len(states)) * max(1, len(types)) > BRANCHES_MAX:
         in_states = (jobs.c.state.in_(states),) if states else ()
         return [_Branch(conditions=(*in_states, jobs.c.type.in_(types)))]
@@ -162,6 +165,14 @@ def _branches(wanted: JobFilter) -> list[_Branch]:
     return [_Branch(conditions=(jobs.c.type == name,), index="jobs_type_seq") for name in types] or [
         _Branch()
     ]
+
+
+def _jobset_branch(jobset_id: str, states: list[str], types: list[str]) -> _Branch:
+    """The whole of a jobset in order; whatever else is asked for is looked for in it."""
+    conditions = [jobs.c.jobset_id == jobset_id]
+    conditions += [jobs.c.state.in_(states)] if states else []
+    conditions += [jobs.c.type.in_(types)] if types else []
+    return _Branch(conditions=tuple(conditions), index="jobs_jobset")
 
 
 def _page(

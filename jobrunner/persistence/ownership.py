@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,7 @@ __all__ = [
     "lock_job",
     "lock_rows",
     "request_cancel",
+    "request_cancels",
     "retry",
 ]
 
@@ -449,6 +451,21 @@ def request_cancel(database: Database, job_id: str, mode: CancelMode) -> tuple[J
     return database.pipelined(lambda pipeline: _request_cancel(pipeline, job_id, mode))
 
 
+def request_cancels(
+    database: Database, job_ids: Sequence[str], mode: CancelMode
+) -> dict[str, tuple[JobState, bool]]:
+    """:func:`request_cancel` for many jobs in one transaction; those that ended otherwise are left out."""
+
+    def work(pipeline: Pipeline) -> dict[str, tuple[JobState, bool]]:
+        done: dict[str, tuple[JobState, bool]] = {}
+        for row in lock_rows(pipeline, job_ids, LOCKED_EPOCHS):
+            with contextlib.suppress(WrongState, CorruptRow):
+                done[row["id"]] = _request_cancel(pipeline, row["id"], mode)
+        return done
+
+    return database.pipelined(work)
+
+
 def _request_cancel(pipeline: Pipeline, job_id: str, mode: CancelMode) -> tuple[JobState, bool]:
     row = lock_job(pipeline, job_id)
     state = state_of_row(row)
@@ -515,11 +532,15 @@ def _anything_done(pipeline: Pipeline, row: Mapping[str, Any]) -> bool:
     return bool(pipeline.ask(_STARTED_ATOM, {"flow_id": flow_id(row["id"], row["attempt"])}))
 
 
-def retry(database: Database, job_id: str) -> Job:
+Gate = Callable[[Pipeline, Mapping[str, Any]], Mapping[str, Any]]
+"""Is asked about the row of a job that is to wait again: the columns that it wants otherwise."""
+
+
+def retry(database: Database, job_id: str, *, gate: Gate | None = None) -> Job:
     """Make a job that ended badly wait again, as a new attempt with a flow of its own; how the last ended is kept.
 
     It is free of what it waited for, and was asked to do, before. Raises WrongState if it has not ended, or has
-    succeeded, or if another job took its place meanwhile; JobNotFound or CorruptRow.
+    succeeded, or if another job took its place meanwhile, or if the gate says so; JobNotFound or CorruptRow.
     """
 
     def work(pipeline: Pipeline) -> Job:
@@ -532,6 +553,8 @@ def retry(database: Database, job_id: str) -> Job:
             "available_ms": now_ms, "updated_ms": now_ms, **preferred_again(row, now_ms),
         }  # fmt: skip
         keep_attempt(pipeline, {**row, "finished_ms": row["finished_ms"] or now_ms})
+        if gate is not None:
+            changed |= gate(pipeline, row)
         set_columns(pipeline, [job_id], changed)
         retried = event_row(
             job_id, "retried", at_ms=now_ms, epoch=changed["epoch"], attempt=changed["attempt"]

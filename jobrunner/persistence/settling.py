@@ -24,6 +24,7 @@ from jobrunner.persistence.permits import free
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.tables import events, jobs
+from jobrunner.references import LEFT_OUT
 
 PART_LIMIT_BYTES = 4096
 """In a job's result that is too large, parts above this are left to the atoms' results."""
@@ -265,7 +266,7 @@ def _brief_part(value: Json) -> Json:
         size = len(encode(value))
     except NotStorable as error:
         return f"({error.message})"
-    return value if size <= PART_LIMIT_BYTES else f"({size:,} bytes: see the atom's result)"
+    return value if size <= PART_LIMIT_BYTES else f"({size:,} bytes: {LEFT_OUT}"
 
 
 def encode_error(error: JobError) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,7 +25,7 @@ from jobrunner.errors import (
     StoreUnavailable,
     UsageError,
 )
-from jobrunner.model import OPEN_STATES, BoardEntry, Job, JobState, Posting
+from jobrunner.model import OPEN_STATES, After, BoardEntry, Job, JobState, Posting, new_job_id
 from jobrunner.persistence import listing
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
@@ -37,6 +38,7 @@ from jobrunner.persistence.job_rows import (
     posted_event,
     row_of_posting,
 )
+from jobrunner.persistence.linked_posting import NewJobset, by_ids, insert_linked
 from jobrunner.persistence.listing import JobFilter
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
@@ -44,7 +46,7 @@ from jobrunner.persistence.settling import INSERT_EVENTS
 from jobrunner.persistence.tables import events, jobs, settings
 from jobrunner.persistence.tagging import insert_tags
 
-__all__ = ["JobFilter", "Store", "board_entry"]
+__all__ = ["Inserted", "JobFilter", "NewJobset", "Store", "board_entry"]
 
 INSERT_BATCH = 500
 LOOKUP_BATCH = 500
@@ -55,6 +57,15 @@ LOST_WITHIN_S = 1.0
 """A connection that is lost later than this had a server that did not answer: that is not asked a second time."""
 
 INSERT_JOBS = Statement(jobs.insert(), columns=POSTED_COLUMNS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inserted:
+    """The job of a posting; ``state`` is that in which a new one begins."""
+
+    id: str
+    new: bool
+    state: JobState | None
 
 
 class Store:
@@ -99,6 +110,83 @@ class Store:
                     raise
         raise AssertionError("unreachable")
 
+    def insert_linked(
+        self, postings: Sequence[Posting], *, now_ms: int, jobset: NewJobset | None = None
+    ) -> list[Inserted]:
+        """As :meth:`insert`, for postings of which some come after others; with the jobset to which new ones belong.
+
+        Raises InvalidParameters for links that cannot be, and JobNotFound for a job that is not there to come after.
+        """
+        for posting in postings:
+            _check_key(posting.idempotency_key)
+        for attempt in range(KEY_ATTEMPTS):
+            ids, named, outcome, new = self._sorted_out_linked(postings, now_ms)
+            try:
+                states = self._commit_linked(new, named, ids, jobset, now_ms)
+            except IntegrityError:
+                if attempt == KEY_ATTEMPTS - 1:
+                    raise
+                continue
+            return [Inserted(id=job_id, new=is_new, state=states.get(job_id)) for job_id, is_new in outcome]
+        raise AssertionError("unreachable")
+
+    def _sorted_out_linked(
+        self, postings: Sequence[Posting], now_ms: int
+    ) -> tuple[list[str], list[Posting], list[tuple[str, bool]], list[dict[str, Any]]]:
+        """The ids, the postings with ids where they named places, the outcome, and the rows of new jobs.
+
+        Sorted out a second time where a unique key has found a job: others may come after it by its place.
+        """
+        ids = self._ids(postings)
+        while True:
+            named = [by_ids(posting, ids, place) for place, posting in enumerate(postings)]
+            rows = [
+                row_of_posting(posting, now_ms) | {"id": job_id}
+                for posting, job_id in zip(named, ids, strict=True)
+            ]
+            outcome, new = self._sorted_out(named, rows)
+            found = [job_id for job_id, _ in outcome]
+            if found == ids:
+                return ids, named, outcome, new
+            ids = found
+
+    def _ids(self, postings: Sequence[Posting]) -> list[str]:
+        """For each posting the id of the job that its key stands for already, else a new one."""
+        by_key = {
+            key: str(row["id"])
+            for key, row in self._jobs_by_key(
+                [posting.idempotency_key for posting in postings if posting.idempotency_key]
+            ).items()
+        }
+        return [
+            by_key.setdefault(posting.idempotency_key, new_job_id())
+            if posting.idempotency_key
+            else new_job_id()
+            for posting in postings
+        ]
+
+    def _commit_linked(
+        self,
+        rows: Sequence[dict[str, Any]],
+        postings: Sequence[Posting],
+        ids: Sequence[str],
+        jobset: NewJobset | None,
+        now_ms: int,
+    ) -> dict[str, JobState]:
+        """Commit new jobs with their links; the states in which they begin."""
+        if not rows:
+            return {}
+        after: dict[str, Sequence[After]] = {}
+        for job_id, posting in zip(ids, postings, strict=True):
+            after.setdefault(job_id, posting.after)  # of several with one key the first is the job
+        states: dict[str, JobState] = {}
+
+        def work(pipeline: Pipeline) -> None:
+            states.update(insert_linked(pipeline, rows, after, jobset, now_ms))
+
+        self._commit(rows, work)
+        return states
+
     def _sorted_out(
         self, postings: Sequence[Posting], rows: Sequence[dict[str, Any]]
     ) -> tuple[list[tuple[str, bool]], list[dict[str, Any]]]:
@@ -124,7 +212,7 @@ class Store:
             outcome.append((row["id"], True))
         return outcome, new
 
-    def _commit(self, rows: Sequence[dict[str, Any]]) -> None:
+    def _commit(self, rows: Sequence[dict[str, Any]], work: Callable[[Pipeline], None] | None = None) -> None:
         """Commit new jobs, with the events that begin their histories; one round trip for a megabyte of them.
 
         If the connection turns out to be lost, this is done once more over a new one: the old one may have died while
@@ -133,14 +221,15 @@ class Store:
         """
         if not rows:
             return
+        insert = work or (lambda pipeline: _insert(pipeline, rows))
         began = time.monotonic()
         try:
-            self.database.pipelined(lambda pipeline: _insert(pipeline, rows))
+            self.database.pipelined(insert)
         except StoreUnavailable as error:
             if not _connection_was_lost(error) or time.monotonic() - began > LOST_WITHIN_S:
                 raise
             try:
-                self.database.pipelined(lambda pipeline: _insert(pipeline, rows))
+                self.database.pipelined(insert)
             except IntegrityError:
                 if not self.states([rows[0]["id"]]):
                     raise

@@ -88,6 +88,7 @@ jobs = sa.Table(
     sa.Column(
         "failover_ms", sa.BigInteger
     ),  # when an open job leaves node_pin, which it only prefers; NULL: never
+    sa.Column("from_results", sa.SmallInteger),  # 1: some parameters were results of other jobs
     sa.Index("jobs_state_seq", "state", "seq"),
     sa.Index("jobs_type_seq", "type", "seq"),
     sa.Index("jobs_state_type_seq", "state", "type", "seq"),

@@ -24,7 +24,8 @@ from jobrunner.model import Json
 from jobrunner.plugins import options
 from jobrunner.plugins.docstrings import parameter_help
 from jobrunner.plugins.json_limits import check_json, check_shape, check_size, shorten
-from jobrunner.plugins.shapes import Shape, shape_of
+from jobrunner.plugins.shapes import Kind, Shape, shape_of
+from jobrunner.references import has_references
 
 if TYPE_CHECKING:
     import argparse
@@ -177,8 +178,10 @@ class ParameterSet:
         """
         return options.from_namespace(namespace, self)
 
-    def validate(self, raw: Mapping[str, Any]) -> dict[str, Json]:
-        """The parameters as they are stored, defaults filled in.
+    def validate(self, raw: Mapping[str, Any], *, refers: bool = False) -> dict[str, Json]:
+        """The parameters as they are stored, defaults filled in. References to other jobs' results stay as they are.
+
+        :param refers: whether there may be references: to jobs that this one comes after
 
         Raises InvalidParameters that tells all that is wrong, PostingTooLarge for more than 256 KiB in all.
         """
@@ -186,7 +189,9 @@ class ParameterSet:
         stored: dict[str, Json] = {}
         for parameter in self:
             try:
-                if parameter.name in raw:
+                if refers and parameter.name in raw and _refers(raw[parameter.name], parameter.name):
+                    stored[parameter.name] = check_json(raw[parameter.name], f"parameter {parameter.name!r}")
+                elif parameter.name in raw:
                     stored[parameter.name] = parameter.encode(parameter.validate(raw[parameter.name]))
                 elif not parameter.required:
                     stored[parameter.name] = parameter.default_json
@@ -198,6 +203,18 @@ class ParameterSet:
             )
         check_size(stored, f"the parameters of {self.owner}")
         return stored
+
+    def validate_results(self, given: Mapping[str, Json]) -> dict[str, Json]:
+        """As :meth:`validate`, for parameters among which are results of other jobs.
+
+        Numbers where text is expected count as their text, as they would on a command line.
+        """
+        return self.validate(
+            {
+                name: _as_text(value, self[name].shape) if name in self else value
+                for name, value in given.items()
+            }
+        )
 
     def complete(self, stored: Mapping[str, Json]) -> dict[str, Json]:
         """Stored parameters, with the defaults of those that came to the type after the job was posted."""
@@ -247,6 +264,21 @@ class ParameterSet:
         if matches := difflib.get_close_matches(str(name), self._parameters, n=1):
             return f": did you mean {matches[0]!r}?"
         return f"; it has {', '.join(self._parameters)}" if self._parameters else "; it has none at all"
+
+
+def _as_text(value: Json, shape: Shape) -> Json:
+    if shape.kind is Kind.LIST and shape.item is not None and isinstance(value, list):
+        return [_as_text(item, shape.item) for item in value]
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return str(value) if shape.kind is Kind.TEXT and is_number else value
+
+
+def _refers(raw: Any, name: str) -> bool:
+    """Whether the value is, or holds, the result of another job, so that it can be checked only when that is there."""
+    if not isinstance(raw, (dict, list, tuple)):
+        return False
+    check_shape(raw, f"parameter {name!r}")
+    return has_references(raw)
 
 
 def _listed(problems: list[str]) -> str:

@@ -104,7 +104,9 @@ class JobType:
             return classic.accept(self, posting)
         if posting.factory is not None:
             raise classic.not_classic(self)
-        return replace(posting, parameters=self.parameters.validate(posting.parameters))
+        return replace(
+            posting, parameters=self.parameters.validate(posting.parameters, refers=bool(posting.after))
+        )
 
     def build(self, parameters: Mapping[str, Json], factory: Mapping[str, Json] | None = None) -> Flow:
         """The flow of a job with these stored parameters; ``factory`` is that of a classic posting.

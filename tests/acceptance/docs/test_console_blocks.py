@@ -24,9 +24,12 @@ CALLS = [
 
 CHECK = """
 import contextlib, io, json, sys
+from dataclasses import replace
 from jobrunner.cli.main import build_parser, _spelled_out
 from jobrunner.cli.options import empty_namespace
+from jobrunner.cli.post_chain import THEN, parse_parts
 from jobrunner.cli.post_type import parse_type_options
+from jobrunner.model import After
 from jobrunner.plugins import load_plugins
 
 registry = load_plugins()
@@ -38,10 +41,15 @@ def problem(arguments):
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         try:
             args = build_parser().parse_args(_spelled_out(arguments), empty_namespace())
-            if args.command == "post":
+            if args.command == "post" and THEN in args.rest:
+                for part in parse_parts(args):
+                    checked = replace(part.posting, after=(After(job=0),))
+                    registry.get_type(part.posting.type).accept(checked)
+            elif args.command == "post":
                 job_type = registry.get_type(args.type)
                 if not job_type.is_classic:
-                    job_type.parameters.validate(parse_type_options(args, job_type))
+                    raw = parse_type_options(args, job_type)
+                    job_type.parameters.validate(raw, refers=bool(args.after))
             return None
         except SystemExit as leaving:
             return said.getvalue() if leaving.code else None

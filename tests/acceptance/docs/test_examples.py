@@ -318,6 +318,31 @@ def test_the_postings_of_the_how_to_are_valid() -> None:
     assert getattr(names["posting"], "type", None) == "summary"
 
 
+def test_the_chains_of_the_how_to_run(jobrunner: CommandLine) -> None:
+    here = page("howto/jobsets.md")
+    jobrunner.write(files(here))
+    calls = [call for block in blocks(here, "console") for call in commands(block)]
+    chain = next(call for call in calls if call[:2] == ["post", "count_orders"])
+    count, report, summary = fine(jobrunner, *chain).split()
+    (program,) = [block.text for block in blocks(here, "python") if block.text.startswith("# report_both.py")]
+    jobrunner.write({"report_both.py": program.replace("timeout=60", "timeout=90")})
+    with subprocess.Popen(
+        jobrunner.command("run"),
+        cwd=jobrunner.home,
+        env=jobrunner.environment(**ONE),
+        stderr=subprocess.DEVNULL,
+    ) as conductor:
+        try:
+            assert run_python(jobrunner, "report_both.py") == "SUCCEEDED 4\n"
+            fine(jobrunner, "wait", count, report, summary)
+            fine(jobrunner, "post", "run_command", "--on", "all", "--wait", "--", "true")
+        finally:
+            conductor.terminate()
+            assert conductor.wait(SECONDS) == 0
+    assert fine(jobrunner, "logs", report) == "Friday: 6 orders\n"
+    assert "0 count_orders SUCCEEDED {'orders': 6}" in fine(jobrunner, "logs", summary)
+
+
 def test_taskflow_alone_uses_the_journal(jobrunner: CommandLine) -> None:
     (example,) = blocks(page("journal.md"), "python")
     assert "/tmp/flows.sqlite" in example.text

@@ -51,6 +51,7 @@ COLUMNS = (
     "adopted",
     "usage",
     "failover_ms",
+    "from_results",
 )
 PAGE = 500
 TABLES = ("job_attempts", "job_tags", "jobsets", "job_links", "signals", "semaphores", "permits")
@@ -69,6 +70,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("adopted", sa.SmallInteger()))
     op.add_column("jobs", sa.Column("usage", Text))
     op.add_column("jobs", sa.Column("failover_ms", sa.BigInteger()))
+    op.add_column("jobs", sa.Column("from_results", sa.SmallInteger()))
     op.create_index("jobs_jobset", "jobs", ["jobset_id", "seq"])
     op.create_index("jobs_author_seq", "jobs", ["author", "seq"])
     op.create_index("jobs_unique_key", "jobs", ["unique_key"], unique=True)

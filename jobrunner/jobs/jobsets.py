@@ -1,0 +1,151 @@
+"""Jobsets: post several jobs as one, look at them, wait for them and cancel them as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from jobrunner.errors import InvalidParameters, WaitTimedOut
+from jobrunner.jobs.change import cancel_all
+from jobrunner.jobs.context import JobContext
+from jobrunner.jobs.envelope import check_name
+from jobrunner.jobs.look import WAIT_FIRST_S, WAIT_MAX_S
+from jobrunner.jobs.post import Posted, check, post_linked
+from jobrunner.model import CancelMode, Job, JobState, Posting, new_job_id
+from jobrunner.persistence import jobsets
+from jobrunner.persistence.jobsets import Jobset
+from jobrunner.persistence.store import JobFilter, NewJobset
+from jobrunner.references import has_references
+
+__all__ = ["Jobset", "PostedSet", "cancel", "find", "members", "page", "post_set", "wait"]
+
+MEMBERS_LIMIT = 10_000
+MEMBERS_PAGE = 500
+CANCEL_PASSES = 3
+"""Members that are released while others are cancelled are found by the next pass."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostedSet:
+    """The outcome of posting a jobset; its jobs in the order of the postings.
+
+    If idempotency keys found all the jobs of before, it is the set to which the first of them belongs, if to any.
+    """
+
+    id: str | None
+    new: bool
+    posted: list[Posted]
+
+
+def post_set(
+    context: JobContext,
+    postings: Sequence[Posting],
+    *,
+    name: str | None = None,
+    author: str | None = None,
+    sound: bool = False,
+) -> PostedSet:
+    """Post jobs as one set, all or none, in one transaction.
+
+    A posting may come ``after`` an earlier one by its place in ``postings``, counted from 0, or after a job that exists
+    by its id; and its parameters may refer to results of those, see :mod:`jobrunner.references`. Raises what
+    ``post_many`` raises, and JobNotFound for a job to come after that is not there.
+
+    :param sound: whether the flows are compiled as well, which is left to the conductor otherwise
+    """
+    if not 0 < len(postings) <= MEMBERS_LIMIT:
+        raise InvalidParameters(f"a jobset has 1 to {MEMBERS_LIMIT:,} jobs, not {len(postings):,}")
+    check_name("the jobset's name", name)
+    check_name("the author", author)
+    jobset = NewJobset(id=new_job_id(), name=name, author=author)
+    checked = [replace(check(context, posting), jobset_id=jobset.id) for posting in postings]
+    if sound:
+        for posting in checked:
+            require_sound(context, posting)
+    posted = post_linked(context, checked, jobset)
+    if any(one.new for one in posted):
+        return PostedSet(id=jobset.id, new=True, posted=posted)
+    return PostedSet(id=context.store.get(posted[0].job_id).jobset_id, new=False, posted=posted)
+
+
+def require_sound(context: JobContext, accepted: Posting) -> None:
+    """Compile the flow of a checked posting, unless its parameters wait for results; raises InvalidFlow."""
+    if not has_references(accepted.parameters):
+        job_type = context.registry.get_type(accepted.type)
+        job_type.require_sound(accepted.parameters, accepted.factory)
+
+
+def find(context: JobContext, prefix: str) -> Jobset:
+    """The one jobset whose id starts with ``prefix``; raises JobsetNotFound or AmbiguousJobId."""
+    return jobsets.find_jobset(context.database, prefix)
+
+
+def page(
+    context: JobContext, *, limit: int = 50, before: int | None = None
+) -> tuple[list[Jobset], int | None]:
+    """A page of jobsets, newest first, with the mark of the next page."""
+    return jobsets.page_of_jobsets(context.database, limit=limit, before=before)
+
+
+def members(context: JobContext, jobset: Jobset, *, limit: int = MEMBERS_LIMIT) -> list[Job]:
+    """The set's jobs in the order of their posting; rows that cannot be read are left out."""
+    found: list[Job] = []
+    mark: int | None = None
+    while True:
+        jobs, mark, _ = context.store.page(JobFilter(jobset_id=jobset.id), limit=MEMBERS_PAGE, before=mark)
+        found += jobs
+        if mark is None:
+            return found[::-1][:limit]
+
+
+def cancel(context: JobContext, jobset: Jobset, mode: CancelMode = CancelMode.REVERT) -> Jobset:
+    """Cancel all members that have not ended; the set as it is then. Running ones end at their next atom border.
+
+    Those that wait for others are cancelled first, so that none of them is run since another was cancelled.
+    """
+    cancel_all(context, jobsets.open_members(context.database, jobset.id, blocked=True), mode)
+    for _ in range(CANCEL_PASSES):
+        ids = jobsets.open_members(context.database, jobset.id, uncancelled=True)
+        if not ids:
+            break
+        cancel_all(context, ids, mode)
+    return jobsets.get_jobset(context.database, jobset.id)
+
+
+def wait(
+    context: JobContext,
+    jobset: Jobset,
+    *,
+    timeout: float | None = None,
+    on_change: Callable[[Jobset], None] | None = None,
+) -> Jobset:
+    """Wait until all members have ended; the set as it is then. One query by index a look, whatever its size.
+
+    :param timeout: seconds; raises WaitTimedOut when they have passed
+    :param on_change: called with the set whenever its counts have changed
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = WAIT_FIRST_S
+    seen = None
+    while True:
+        found = jobsets.get_jobset(context.database, jobset.id)
+        if found.counts != seen:
+            seen, pause = found.counts, WAIT_FIRST_S
+            if on_change is not None:
+                on_change(found)
+        if found.ended == found.size:
+            return found
+        if deadline is not None and time.monotonic() >= deadline:
+            raise WaitTimedOut(
+                f"Jobset {jobset.id} is not finished after {timeout:g} s: "
+                f"{found.ended} of {found.size} jobs have ended."
+            )
+        time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
+        pause = min(pause * 1.3, WAIT_MAX_S)
+
+
+def failed_members(context: JobContext, jobset: Jobset, *, limit: int = 10) -> list[Job]:
+    """Members that ended badly, newest first: what a person asks for when a set has failed."""
+    states = [JobState.FAILED, JobState.REVERTED, JobState.TIMED_OUT, JobState.DEAD, JobState.EXPIRED]
+    return context.store.page(JobFilter(jobset_id=jobset.id, states=states), limit=limit)[0]
