@@ -190,10 +190,11 @@ class Worker:
             return True
         if self._news:
             scout.look()
-        classes = self._known_classes(board)
-        if self.once and scout.nothing_left() and self._is_idle() and not board.peek(list(classes), limit=1):
+        if self.once and scout.nothing_left() and self._is_idle() and not self._any_waits(board):
             return False
-        self._news = board.wait(classes | scout.classes, timeout=DRAIN_WAIT_S if self.once else WAIT_S)
+        # For all that may come, not for what the board has now: news of a class that was there before are none.
+        classes = self._classes | scout.classes
+        self._news = board.wait(classes, timeout=DRAIN_WAIT_S if self.once else WAIT_S)
         self._just_told = self._news
         return True
 
@@ -222,6 +223,9 @@ class Worker:
         if self._backlog:
             self.held.wait_below(self.slots - self.slots // 2 + 1, GATHER_S)
         return True
+
+    def _any_waits(self, board: Board) -> bool:
+        return bool(board.peek(self._plain_classes(board), limit=1))
 
     def _is_idle(self) -> bool:
         return not len(self.held) and not len(self.ended) and not self._aftermath.is_busy
@@ -274,8 +278,7 @@ class Worker:
         claimed_at = boottime()
         ids = board.claim_these(self.owner, scout.take_approved(free), lease=self.lease)
         if not ids:
-            plain = [cls for cls in self._known_classes(board) if not cls.capabilities]
-            ids = board.claim(self.owner, plain, limit=free, lease=self.lease)
+            ids = board.claim(self.owner, self._plain_classes(board), limit=free, lease=self.lease)
             self._backlog = len(ids) == free
         if ids:
             self._start(ids, claimed_at + self.lease)
@@ -285,7 +288,7 @@ class Worker:
     def _give_way(self, board: Board) -> None:
         """Take what only this node may run, and let freer ones go first with the rest."""
         claimed_at = boottime()
-        pinned = [cls for cls in self._known_classes(board) if cls.node is not None and not cls.capabilities]
+        pinned = [cls for cls in self._plain_classes(board) if cls.node is not None]
         ids = board.claim(self.owner, pinned, limit=self.slots - len(self.held), lease=self.lease)
         if ids:
             self._start(ids, claimed_at + self.lease)
@@ -302,10 +305,11 @@ class Worker:
         if ids:
             self._start(ids, claimed_at + self.lease)
 
-    def _known_classes(self, board: Board) -> frozenset[JobClass]:
+    def _plain_classes(self, board: Board) -> list[JobClass]:
+        """The classes that can be claimed from: those that name capabilities are the scout's."""
         if len(self._classes) <= ANY_CLASS_LIMIT:
-            return self._classes
-        return frozenset(cls for cls in board.classes() if self._fits(cls))
+            return list(self._classes)
+        return [cls for cls in board.classes() if self._fits(cls) and not cls.capabilities]
 
     def _fits(self, cls: JobClass) -> bool:
         return cls.type in self._registry.job_types and cls.node in (None, self.node)
