@@ -122,9 +122,7 @@ def locking(query: sa.Select[Any]) -> Statement:
 
 
 LOCKED_JOBS = locking(sa.select(jobs))
-_NOT_READ: dict[str, None] = dict.fromkeys(
-    ("result", "error", "finished_ms", "idempotency_key", "unique_key", "parked_before")
-)
+_NOT_READ: dict[str, None] = dict.fromkeys(("finished_ms", "idempotency_key", "unique_key", "parked_before"))
 """What tells nothing of a job that is about to run, or has ended: reading it would cost more than deciding."""
 LOCKED_TO_BEGIN = locking(sa.select(*(column for column in jobs.c if column.name not in _NOT_READ)))
 LOCKED_EPOCHS = locking(sa.select(jobs.c.id, jobs.c.epoch, jobs.c.state))

@@ -293,12 +293,12 @@ def test_the_job_of_the_how_to_runs_in_a_process_of_its_own(jobrunner: CommandLi
     asked, own, plain = [
         fine(jobrunner, *call).strip()
         for call in (
-            ["post", "summary", "--source", "sales.csv", "--column", "amount", "--memory", "4GiB"],
+            ["post", "column_sum", "--source", "sales.csv", "--column", "amount", "--memory", "4GiB"],
             ["post", "run_command", "--isolation", "process", "--", "true"],
             ["post", "run_command", "--", "true"],
         )
     ]
-    assert "of its own; at most 2.0 GiB; dead after 10m" in fine(jobrunner, "types", "summary")
+    assert "of its own; at most 2.0 GiB; dead after 10m" in fine(jobrunner, "types", "column_sum")
     fine(jobrunner, "run", "--once")
     found = {job["id"]: job for job in jobrunner("list", "--json").json}
     assert {job["state"] for job in found.values()} == {"SUCCEEDED"}
@@ -315,7 +315,7 @@ def test_the_postings_of_the_how_to_are_valid() -> None:
     ]
     names: dict[str, object] = {}
     exec(block.text, names)
-    assert getattr(names["posting"], "type", None) == "summary"
+    assert getattr(names["posting"], "type", None) == "column_sum"
 
 
 def test_the_chains_of_the_how_to_run(jobrunner: CommandLine) -> None:

@@ -98,7 +98,15 @@ def test_a_write_that_comes_while_the_claim_is_under_way_waits_and_is_lost(stage
     recorded = stage.flow()
     recorded.start()
     with stage.database.engine.connect() as claimer, transaction(claimer) as pipeline:
-        begun = ownership._begin(pipeline, [recorded.job.id], owner=OTHER, node=NODE, now_ms=1)
+        begun = ownership._begin(
+            pipeline,
+            [recorded.job.id],
+            owner=OTHER,
+            node=NODE,
+            tags=ownership.TagLimits(),
+            now_ms=1,
+            threads_only=False,
+        )
         thread, problems = in_thread(recorded.journal.barrier)
         until(lambda: recorded.journal._under_way)
         if stage.database.dialect != "sqlite":

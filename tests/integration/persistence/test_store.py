@@ -240,6 +240,8 @@ BROKEN: list[dict[str, Any]] = [
     {"capabilities": '"abc"'},
     {"priority": 77},
     {"cancel": "maybe"},
+    {"error": "[1]"},
+    {"result": "{"},
 ]
 
 

@@ -76,4 +76,4 @@ def test_a_narrow_terminal_shows_what_matters() -> None:
     assert nodes.fitting(widths, None) == nodes.fitting(widths, 1000) == set(widths)
     narrow = nodes.fitting(widths, 84)
     assert {"NODE", "STATE", "SEEN", "THREADS", "RUNNING", "LOAD", "MEMORY FREE"} == narrow
-    assert nodes.fitting(widths, 140) == set(widths) - {"PYTHON"}
+    assert nodes.fitting(widths, 140) == set(widths) - {"PYTHON", "UP"}
