@@ -103,4 +103,4 @@ class EndedJobs:
 def _entry(job: Job, delay: float) -> BoardEntry:
     """What the board should hold of a job that is to be offered after ``delay`` seconds."""
     entry = board_entry(job)
-    return replace(entry, available_ms=int((time.time() + delay) * 1000)) if delay else entry
+    return replace(entry, available_ms=time.time_ns() // 1_000_000 + round(delay * 1000)) if delay else entry
