@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 VENV := .venv/bin
 
-.PHONY: help venv test model chaos mutants lint format man clean crash bench bench-full bench-peers
+.PHONY: help venv test thorough model chaos mutants lint format man clean crash bench bench-full bench-peers
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ venv: ## make or refresh .venv, with what developers need
 
 test: ## set up what the tests need, then lint and run all tests
 	@bin/test
+
+thorough: venv ## run the tests that bin/test leaves out, since they take long
+	@$(VENV)/pytest -m thorough --numprocesses 2 --dist worksteal
 
 model: venv ## test board and store against the model: MODEL_SEQUENCES=2000 from a new seed on each board (10 minutes)
 	@MODEL_SEQUENCES=$${MODEL_SEQUENCES:-2000} $(VENV)/pytest tests/conformance/model/test_model.py --numprocesses 2 \

@@ -61,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell's background jobs ignore Ctrl-C, and what they start inherits that; tests interrupt commands by it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "thorough: takes long, or repeats on one more server: `make thorough`")
     for marker in MARKERS.values():
         config.addinivalue_line(
             "markers", f"{marker}: needs a real server of that kind (set by the fixtures in use)"

@@ -26,6 +26,7 @@ def test_a_crash_at_any_write_changes_nothing(shape: str, sqlite_url: str, tmp_p
     assert report.kills > report.runs - report.lost_answers  # some successors did
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", ["retry Times", "retry gives up"])
 def test_nor_does_one_after_any_single_change(shape: str, sqlite_url: str, tmp_path: Path) -> None:
     report = report_of(sqlite_url, shape, tmp_path, changes=True)

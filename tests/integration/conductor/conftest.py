@@ -43,7 +43,7 @@ def on_postgres(tmp_path: Path, postgres_url: str) -> Iterator[Cluster]:
     params=[
         "embedded",
         pytest.param("networked", marks=[pytest.mark.redis, pytest.mark.mariadb]),
-        pytest.param("on_postgres", marks=pytest.mark.postgresql),
+        pytest.param("on_postgres", marks=[pytest.mark.postgresql, pytest.mark.thorough]),
     ]
 )
 def anywhere(request: pytest.FixtureRequest) -> Cluster:
