@@ -27,7 +27,9 @@ def temporary(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("servers", ["embedded", "redis and mariadb"])
+@pytest.mark.parametrize(
+    "servers", [pytest.param("embedded", marks=pytest.mark.thorough), "redis and mariadb"]
+)
 def test_demo(jobrunner: CommandLine, temporary: Path, servers: str, request: pytest.FixtureRequest) -> None:
     options: list[str] = []
     if servers != "embedded":

@@ -10,6 +10,8 @@ import pytest
 from tests.support.command_line import CommandLine
 from tests.support.stored import posted
 
+pytestmark = pytest.mark.thorough
+
 Conductors = Callable[..., "subprocess.Popen[str]"]
 
 

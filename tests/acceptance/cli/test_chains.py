@@ -10,6 +10,8 @@ import pytest
 from tests.support.command_line import CommandLine
 from tests.support.stored import eventually, get_job, posted
 
+pytestmark = pytest.mark.thorough
+
 Conductor = Callable[..., "subprocess.Popen[str]"]
 
 

@@ -17,6 +17,8 @@ from taskflow import task
 from taskflow.patterns import linear_flow
 from jobrunner import job
 
+pytestmark = pytest.mark.thorough
+
 
 class Say(task.Task):
     def execute(self, name):

@@ -19,6 +19,8 @@ from taskflow import task
 from taskflow.patterns import linear_flow
 from jobrunner import WaitForSignal, job
 
+pytestmark = pytest.mark.thorough
+
 
 class First(task.Task):
     def execute(self):

@@ -41,7 +41,7 @@ def on_postgres(tmp_path: Path, postgres_url: str) -> Iterator[Cluster]:
 
 @pytest.fixture(
     params=[
-        "embedded",
+        pytest.param("embedded", marks=pytest.mark.thorough),
         pytest.param("networked", marks=[pytest.mark.redis, pytest.mark.mariadb]),
         pytest.param("on_postgres", marks=[pytest.mark.postgresql, pytest.mark.thorough]),
     ]

@@ -265,6 +265,7 @@ def test_one_that_does_nothing_looks_dead_and_one_that_computes_does_not(both: C
     assert both.ends(idle) == ["dead"]
 
 
+@pytest.mark.thorough
 def test_what_it_uses_is_kept_while_it_runs_and_when_it_has_ended(both: Cluster) -> None:
     both.start()
     job_id = both.post("burn", seconds=2.0, gate=both.gate())
@@ -285,6 +286,7 @@ def test_what_it_uses_is_kept_while_it_runs_and_when_it_has_ended(both: Cluster)
     assert ended["peak"] >= running.usage["peak"]
 
 
+@pytest.mark.thorough
 def test_a_later_owners_figures_go_on_from_the_former_ones(embedded: Cluster) -> None:
     embedded.start(conductor__lease=30)
     job_id = embedded.post("burn", seconds=1.5, gate=embedded.gate())
