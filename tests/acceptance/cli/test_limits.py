@@ -10,14 +10,14 @@ import pytest
 from tests.support.command_line import CommandLine
 from tests.support.stored import eventually, get_job, posted
 
+pytestmark = pytest.mark.thorough
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 UNIQUE = '''
 from taskflow import task
 from taskflow.patterns import linear_flow
 from jobrunner import job
-
-pytestmark = pytest.mark.thorough
 
 
 class Say(task.Task):

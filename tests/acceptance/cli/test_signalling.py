@@ -12,14 +12,14 @@ from jobrunner.model import new_job_id
 from tests.support.command_line import CommandLine
 from tests.support.stored import eventually, get_job, posted
 
+pytestmark = pytest.mark.thorough
+
 Conductor = Callable[..., "subprocess.Popen[str]"]
 
 ORDER = '''
 from taskflow import task
 from taskflow.patterns import linear_flow
 from jobrunner import WaitForSignal, job
-
-pytestmark = pytest.mark.thorough
 
 
 class First(task.Task):
