@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jobrunner.conductor.run import RETRY_ELSEWHERE_S
 from tests.chaos import faults, gauges, history
 from tests.chaos.case import Case, Harm, Kind, Posted, Use, read_evidence
 from tests.chaos.harm_servers import SCRATCH, SQL_ERRORS
@@ -27,6 +28,7 @@ NAMES = ("alice", "bob", "carol", "dave", "erin")
 READY_S = 60.0
 REST_S = 4.0
 LOOK_S = 0.2
+HARMED_S = RETRY_ELSEWHERE_S + 5.0
 WARM_UP = 2
 QUIET = 0.92
 """Faults strike in this part of the time; posting ends a little before."""
@@ -229,6 +231,8 @@ class Harness:
         self._until(users.have_posted, self.options.patience, "everything is posted", must=False)
         self._until(self._all_up, READY_S, "conductors are ready again", must=False)
         self._until(self._all_ended, self.options.patience, "all jobs have ended", must=False)
+        # Who finds a harmed row may hand its job back for a while; who claims it next says what is wrong.
+        self._until(self._no_harmed_runs, HARMED_S, "harmed jobs are told of", must=False)
         users.stop()
         threading.Event().wait(REST_S)
         self._look_after_conductors()
@@ -248,6 +252,13 @@ class Harness:
         except SQL_ERRORS:
             return False
         return all(state in TERMINAL or job in self.world.harms for job, state in rows)
+
+    def _no_harmed_runs(self) -> bool:
+        try:
+            rows = self.stage.query("SELECT id, state FROM jobs")
+        except SQL_ERRORS:
+            return False
+        return not any(state == "RUNNING" and job in self.world.harms for job, state in rows)
 
     def _case(self) -> Case:
         self.world.bites["COMMITs without an answer"] = sum(
