@@ -63,6 +63,7 @@ def test_demo(jobrunner: CommandLine, temporary: Path, servers: str, request: py
             assert client.keys("*") == []
 
 
+@pytest.mark.thorough
 def test_demo_in_words_on_a_directory_that_is_named(jobrunner: CommandLine, temporary: Path) -> None:
     jobrunner.write({f"precious/{number}.txt": "x" * 5000 for number in range(20)})
     done = jobrunner("demo", "--keep", "precious", TMPDIR=str(temporary))

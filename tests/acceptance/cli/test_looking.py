@@ -13,6 +13,8 @@ from tests.support.command_line import CommandLine
 from tests.support.made_up import made_up_atom
 from tests.support.stored import Rows, posted
 
+pytestmark = pytest.mark.thorough
+
 EVIL = "a\x1b[2Jb\x9bc\x07d\u202ee"
 """Clears the screen, rings the bell, and writes backwards, on a terminal that obeys it."""
 

@@ -13,6 +13,8 @@ from taskflow import states
 from tests.support.boards import until
 from tests.support.stock_conductors import WITHIN, Stage
 
+pytestmark = pytest.mark.thorough
+
 STEPS = ["step1", "step2", "step3"]
 
 
