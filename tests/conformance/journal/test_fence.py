@@ -12,7 +12,7 @@ from taskflow import states
 
 from jobrunner.errors import LeaseLost
 from jobrunner.model import CancelMode, JobState
-from jobrunner.persistence import ownership
+from jobrunner.persistence import beginning, ownership
 from jobrunner.persistence.ownership import MAX_DEATHS, Settlement, begin
 from jobrunner.persistence.pipelines.transaction import transaction
 from jobrunner.persistence.tables import atomdetails, jobs
@@ -98,7 +98,7 @@ def test_a_write_that_comes_while_the_claim_is_under_way_waits_and_is_lost(stage
     recorded = stage.flow()
     recorded.start()
     with stage.database.engine.connect() as claimer, transaction(claimer) as pipeline:
-        begun = ownership._begin(
+        begun = beginning._begin(
             pipeline,
             [recorded.job.id],
             owner=OTHER,

@@ -17,7 +17,7 @@ from jobrunner.boards.board import Board
 from jobrunner.boards.redis import RedisBoard
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor import reconciler
-from jobrunner.persistence import job_rows, ownership
+from jobrunner.persistence import beginning, job_rows
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.tables import board as board_table
@@ -88,7 +88,7 @@ def make_world(
             stack.callback(world.writer.stop)
             monkeypatch.setattr(time, "time_ns", world.clock.time_ns)
             monkeypatch.setattr(job_rows, "new_job_id", world.new_job_id)
-            monkeypatch.setattr(ownership, "MAX_DEATHS", MAX_DEATHS)
+            monkeypatch.setattr(beginning, "MAX_DEATHS", MAX_DEATHS)
             monkeypatch.setattr(reconciler, "SHARE", 0)
             return world
 
