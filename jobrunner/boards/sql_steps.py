@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from jobrunner.boards import sql_line as line
@@ -19,13 +18,15 @@ from jobrunner.boards.entries import to_text
 from jobrunner.boards.sql_line import CLAIMED, DELAYED, WAITING, Candidate, line_key
 from jobrunner.model import BoardEntry
 from jobrunner.persistence.database import Database
+from jobrunner.persistence.pipelines.inserts import leaving_known
 from jobrunner.persistence.tables import board
 
 
 def post(connection: Connection, database: Database, entries: Sequence[BoardEntry]) -> int:
     now_ms: int = connection.execute(sa.select(database.now_ms())).scalar_one()
     rows = [_row(entry, now_ms) for entry in entries]
-    statement = _insert_new(database.dialect).execution_options(preserve_rowcount=True)
+    # Nothing here is cut: ids are UUIDs, keys are cut by line_key.
+    statement = leaving_known(database.dialect, board).execution_options(preserve_rowcount=True)
     added: int = connection.execute(statement, rows).rowcount
     if added:
         ready = {row["class_key"] for row in rows if row["status"] == WAITING}
@@ -143,15 +144,6 @@ def _row(entry: BoardEntry, now_ms: int) -> dict[str, Any]:
         "due_ms": entry.available_ms if is_delayed else now_ms,
         "entry": to_text(entry),
     }
-
-
-def _insert_new(dialect: str) -> Any:
-    """Insert rows, leaving out the jobs that are there."""
-    if dialect == "mysql":
-        # IGNORE would also cut what is too long, but nothing here is: ids are UUIDs, keys are cut by line_key.
-        return sa.insert(board).prefix_with("IGNORE")
-    insert = postgresql.insert(board) if dialect == "postgresql" else sqlite.insert(board)
-    return insert.on_conflict_do_nothing(index_elements=[board.c.job_id])
 
 
 def _lock_first(

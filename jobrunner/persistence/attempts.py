@@ -5,19 +5,17 @@ What is the present attempt's is in the job's own row; it comes here in the tran
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from jobrunner.errors import CorruptRow
 from jobrunner.model import AttemptRecord, JobError, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
+from jobrunner.persistence.pipelines.inserts import insert_new
 from jobrunner.persistence.pipelines.pipeline import Pipeline
-from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.tables import attempts
 
 _COLUMNS = ("job_id", "attempt", "state", "node", "started_ms", "finished_ms", "result", "error")
@@ -26,7 +24,7 @@ _COLUMNS = ("job_id", "attempt", "state", "node", "started_ms", "finished_ms", "
 def keep_attempt(pipeline: Pipeline, row: Mapping[str, Any]) -> None:
     """Keep how an attempt ended, from the job's row as it was then; one that is kept already stays as it is."""
     kept = {name: row[name] for name in _COLUMNS if name != "job_id"}
-    pipeline.add(_insert_new(pipeline.dialect), [{"job_id": row["id"], **kept}])
+    pipeline.add(insert_new(pipeline.dialect, attempts, _COLUMNS), [{"job_id": row["id"], **kept}])
 
 
 def read_attempts(database: Database, job_id: str) -> list[AttemptRecord]:
@@ -34,14 +32,6 @@ def read_attempts(database: Database, job_id: str) -> list[AttemptRecord]:
     query = sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
     with database.read() as connection:
         return [_record(row) for row in connection.execute(query).mappings()]
-
-
-@functools.cache
-def _insert_new(dialect: str) -> Statement:
-    if dialect == "mysql":
-        return Statement(mysql.insert(attempts).prefix_with("IGNORE"), columns=_COLUMNS)
-    module = postgresql if dialect == "postgresql" else sqlite
-    return Statement(module.insert(attempts).on_conflict_do_nothing(), columns=_COLUMNS)
 
 
 def _record(row: Any) -> AttemptRecord:

@@ -25,11 +25,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from jobrunner.model import Job, JobState
 from jobrunner.persistence.database import now_ms_of
 from jobrunner.persistence.job_rows import board_entry
+from jobrunner.persistence.pipelines.inserts import insert_new, upsert
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.semaphores import Refusal, Semaphore, Terms, Wish
@@ -154,11 +154,11 @@ class _Desk:
         return bool(self._granted)
 
     def write_waiting(self, pipeline: Pipeline) -> None:
-        pipeline.add(_put(pipeline.dialect, _WAITS), self._waiting)
+        _put(pipeline, self._waiting, changed=_WAITS)
 
     def write_granted(self, pipeline: Pipeline, rows: Mapping[str, Mapping[str, Any]]) -> None:
         """The semaphores' rows are locked."""
-        pipeline.add(_put(pipeline.dialect, _GRANTS), self._granted)
+        _put(pipeline, self._granted, changed=_GRANTS)
         for name, said in sorted(self._said.items()):
             one = self._found[name]
             now = {"said": json.dumps(asdict(said)), "started": json.dumps(one.started)}
@@ -275,7 +275,9 @@ def _locked(pipeline: Pipeline, names: Sequence[str]) -> dict[str, dict[str, Any
     found = _rows_of(pipeline, names, _lock(pipeline.dialect))
     missing = [name for name in names if name not in found]
     if missing:
-        pipeline.add(_make(pipeline.dialect), [{"name": name} for name in missing])
+        pipeline.add(
+            insert_new(pipeline.dialect, semaphores, ("name",)), [{"name": name} for name in missing]
+        )
         found |= _rows_of(pipeline, missing, _lock(pipeline.dialect))
     return found
 
@@ -375,21 +377,6 @@ _REMEMBER = Statement(
 )
 
 
-@functools.cache
-def _put(dialect: str, names: tuple[str, ...]) -> Statement:
-    if dialect == "mysql":
-        values = {name: sa.func.VALUES(sa.literal_column(name)) for name in names}
-        return Statement(mysql.insert(permits).on_duplicate_key_update(values), columns=_COLUMNS)
-    other = (postgresql if dialect == "postgresql" else sqlite).insert(permits)
-    updated = other.on_conflict_do_update(
-        index_elements=["job_id", "semaphore"], set_={name: other.excluded[name] for name in names}
-    )
-    return Statement(updated, columns=_COLUMNS)
-
-
-@functools.cache
-def _make(dialect: str) -> Statement:
-    if dialect == "mysql":
-        return Statement(mysql.insert(semaphores).prefix_with("IGNORE"), columns=("name",))
-    module = postgresql if dialect == "postgresql" else sqlite
-    return Statement(module.insert(semaphores).on_conflict_do_nothing(), columns=("name",))
+def _put(pipeline: Pipeline, rows: Sequence[dict[str, Any]], *, changed: tuple[str, ...]) -> None:
+    key = ("job_id", "semaphore")
+    pipeline.add(upsert(pipeline.dialect, permits, _COLUMNS, key=key, changed=changed), rows)

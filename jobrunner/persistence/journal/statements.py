@@ -18,12 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from jobrunner.model import JobState
 from jobrunner.persistence.journal.flow import Changes, Fence, FlowJournal
 from jobrunner.persistence.output import OUTPUT_COLUMNS, drop_middle, output_rows
 from jobrunner.persistence.ownership import LOCKED_ENDS, LOCKED_EPOCHS, lock_rows, rely_on_epochs
+from jobrunner.persistence.pipelines.inserts import insert_new, upsert
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import Settled, is_settled, settle_rows
@@ -117,7 +117,8 @@ def _insert_atoms(pipeline: Pipeline, rows: list[dict[str, Any]], now: Any) -> N
 def _upsert(pipeline: Pipeline, table: sa.Table, names: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     """Insert rows by uuid, or set these columns of those that are there."""
     if rows:
-        pipeline.add(_upsert_of(pipeline.dialect, table, tuple(rows[0]), names), rows)
+        statement = upsert(pipeline.dialect, table, tuple(rows[0]), key=("uuid",), changed=names)
+        pipeline.add(statement, rows)
 
 
 # -- rows that are there
@@ -176,7 +177,7 @@ def _take_signals(pipeline: Pipeline, batch: Batch) -> None:
 
 def _write_output(pipeline: Pipeline, batch: Batch) -> None:
     rows = [row for _, changes in batch for chunk in changes.output for row in output_rows(chunk)]
-    pipeline.add(_insert_new(pipeline.dialect, output, OUTPUT_COLUMNS), rows)
+    pipeline.add(insert_new(pipeline.dialect, output, OUTPUT_COLUMNS), rows)
     for flow, changes in batch:
         if changes.trim_output is not None and flow.fence is not None:
             head, before = changes.trim_output
@@ -207,31 +208,9 @@ def _settle(pipeline: Pipeline, batch: Batch, held: Rows) -> None:
 
 
 @functools.cache
-def _upsert_of(dialect: str, table: sa.Table, columns: tuple[str, ...], names: tuple[str, ...]) -> Statement:
-    if dialect == "mysql":
-        # VALUES(), not the newer alias, which MariaDB does not know.
-        values = {name: sa.func.VALUES(sa.literal_column(name)) for name in names}
-        return Statement(mysql.insert(table).on_duplicate_key_update(values), columns=columns)
-    other = (postgresql if dialect == "postgresql" else sqlite).insert(table)
-    updated = other.on_conflict_do_update(
-        index_elements=["uuid"], set_={name: other.excluded[name] for name in names}
-    )
-    return Statement(updated, columns=columns)
-
-
-@functools.cache
 def _update_of(table: sa.Table, names: tuple[str, ...]) -> Statement:
     values = {name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
     return Statement(table.update().where(table.c.uuid == sa.bindparam("key")).values(values))
-
-
-@functools.cache
-def _insert_new(dialect: str, table: sa.Table, columns: tuple[str, ...]) -> Statement:
-    """Insert rows; one that is there already, by a unique index, is left as it is."""
-    if dialect == "mysql":
-        return Statement(mysql.insert(table).prefix_with("IGNORE"), columns=columns)
-    module = postgresql if dialect == "postgresql" else sqlite
-    return Statement(module.insert(table).on_conflict_do_nothing(), columns=columns)
 
 
 def _now(pipeline: Pipeline) -> Any:
