@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from jobrunner.cli import output
-from jobrunner.cli.each import for_each
+from jobrunner.cli.each import Record, add_ids_parser, add_wait, for_each
 from jobrunner.cli.options import add_json
 
 if TYPE_CHECKING:
@@ -21,24 +20,18 @@ Tasks that ended stay ended, new ones are run, and what the new code does not ha
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "adopt", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("ids", metavar="ID", nargs="+", help="jobs to adopt; - reads ids from stdin")
-    parser.add_argument(
-        "--wait", action="store_true", help="wait until they have ended; 1 if one did not succeed"
-    )
+    parser = add_ids_parser(subparsers, "adopt", DESCRIPTION, jobs="jobs to adopt")
+    add_wait(parser)
     add_json(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    def act(context: JobContext, job: Job) -> dict[str, object]:
+    def act(context: JobContext, job: Job) -> tuple[Record, str]:
         from jobrunner.jobs.adopt import adopt
 
         adopted = adopt(context, job)
-        if not args.json:
-            output.say(f"job {job.short_id} goes on with the code of the next node that claims it.")
-        return {"id": adopted.id, "state": adopted.state.value}
+        record: Record = {"id": adopted.id, "state": adopted.state.value}
+        return record, "goes on with the code of the next node that claims it."
 
     return for_each(args, act)

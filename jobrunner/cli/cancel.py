@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from jobrunner.cli import output
-from jobrunner.cli.each import for_each
+from jobrunner.cli.each import Record, add_ids_parser, add_wait, for_each
 from jobrunner.cli.options import add_json
 from jobrunner.model import CancelMode, JobState
 
@@ -22,14 +21,9 @@ The finished atoms of a running job are undone, last first, unless --no-revert i
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "cancel", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("ids", metavar="ID", nargs="+", help="jobs to cancel; - reads ids from stdin")
+    parser = add_ids_parser(subparsers, "cancel", DESCRIPTION, jobs="jobs to cancel")
     parser.add_argument("--no-revert", action="store_true", help="leave finished atoms as they are")
-    parser.add_argument(
-        "--wait", action="store_true", help="wait until they are cancelled; 1 if one ended otherwise"
-    )
+    add_wait(parser, "wait until they are cancelled; 1 if one ended otherwise")
     add_json(parser)
     return parser
 
@@ -37,13 +31,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     mode = CancelMode.KEEP if args.no_revert else CancelMode.REVERT
 
-    def act(context: JobContext, job: Job) -> dict[str, object]:
+    def act(context: JobContext, job: Job) -> tuple[Record, str]:
         from jobrunner.jobs import change
 
         state = change.cancel(context, job, mode)
-        if not args.json:
-            output.say(f"job {job.short_id} {_in_words(state, mode)}")
-        return {"id": job.id, "state": state.value, "mode": mode.value}
+        record: Record = {"id": job.id, "state": state.value, "mode": mode.value}
+        return record, _in_words(state, mode)
 
     return for_each(args, act)
 

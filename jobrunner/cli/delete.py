@@ -7,8 +7,8 @@ from typing import Any
 
 from jobrunner.cli import output
 from jobrunner.cli.context import open_context
-from jobrunner.cli.options import add_json, duration, require_ids
-from jobrunner.errors import EXIT_OK, JobrunnerError, StoreUnavailable
+from jobrunner.cli.each import Record, add_ids_parser, for_each_id
+from jobrunner.cli.options import add_json, duration
 from jobrunner.model import CancelMode
 
 DESCRIPTION = """\
@@ -20,10 +20,7 @@ jobs come after is not deleted. That a job is not there any more is fine, if its
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "delete", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("ids", metavar="ID", nargs="+", help="jobs to delete; - reads ids from stdin")
+    parser = add_ids_parser(subparsers, "delete", DESCRIPTION, jobs="jobs to delete")
     parser.add_argument(
         "--cancel", action="store_true", help="cancel a running job, and delete it when it has ended"
     )
@@ -41,22 +38,16 @@ def run(args: argparse.Namespace) -> int:
     from jobrunner.jobs import remove
 
     mode = (CancelMode.KEEP if args.no_revert else CancelMode.REVERT) if args.cancel else None
-    code = EXIT_OK
-    done: list[dict[str, object]] = []
     with open_context(args) as context:
-        for given in require_ids(args.ids):
-            try:
-                deleted = remove.delete(context, given, cancel=mode, timeout=args.timeout)
-            except StoreUnavailable:
-                raise
-            except JobrunnerError as error:
-                output.say_error(error)
-                code = code or error.exit_code
-                continue
-            done.append({"id": deleted.job_id, "deleted": deleted.existed})
+
+        def delete(given: str) -> Record:
+            deleted = remove.delete(context, given, cancel=mode, timeout=args.timeout)
             if not args.json:
                 how = "is deleted." if deleted.existed else "is not there any more, or never was."
-                output.say(f"job {deleted.job_id if not deleted.existed else deleted.job_id[:8]} {how}")
+                output.say(f"job {deleted.job_id[:8] if deleted.existed else deleted.job_id} {how}")
+            return {"id": deleted.job_id, "deleted": deleted.existed}
+
+        code, done = for_each_id(args.ids, delete)
     if args.json:
         output.print_json(done)
     return code

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli import output
 from jobrunner.cli.context import open_context
@@ -15,8 +15,26 @@ if TYPE_CHECKING:
     from jobrunner.jobs.context import JobContext
     from jobrunner.model import Job
 
-Act = Callable[["JobContext", "Job"], dict[str, object]]
-"""Does it, says so, and returns what ``--json`` prints of it."""
+Record = dict[str, object]
+"""What ``--json`` prints of a job."""
+Act = Callable[["JobContext", "Job"], tuple[Record, str]]
+"""Does it to a job; its record, and what is said of the job."""
+
+UNTIL_ENDED = "wait until they have ended; 1 if one did not succeed"
+
+
+def add_ids_parser(subparsers: Any, command: str, description: str, *, jobs: str) -> argparse.ArgumentParser:
+    """A parser for a command that takes ids; ``jobs`` are the words of which jobs' ids."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        command, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("ids", metavar="ID", nargs="+", help=f"{jobs}; - reads ids from stdin")
+    return parser
+
+
+def add_wait(parser: argparse.ArgumentParser, words: str = UNTIL_ENDED) -> None:
+    """The option for which :func:`for_each` looks."""
+    parser.add_argument("--wait", action="store_true", help=words)
 
 
 def for_each(args: argparse.Namespace, act: Act) -> int:
@@ -24,24 +42,37 @@ def for_each(args: argparse.Namespace, act: Act) -> int:
 
     With ``args.wait`` waits for the ends of those on which it acted.
     """
-    code = EXIT_OK
-    done: list[dict[str, object]] = []
     with open_context(args) as context:
         from jobrunner.jobs import look
 
-        for prefix in require_ids(args.ids):
-            try:
-                done.append(act(context, look.find(context, prefix)))
-            except StoreUnavailable:
-                raise
-            except JobrunnerError as error:
-                output.say_error(error)
-                code = code or error.exit_code
+        def found(prefix: str) -> Record:
+            job = look.find(context, prefix)
+            record, words = act(context, job)
+            if not args.json:
+                output.say(f"job {job.short_id} {words}")
+            return record
+
+        code, done = for_each_id(args.ids, found)
         if args.json:
             output.print_json(done)
         if args.wait and done:
             code = code or _wait(context, [str(record["id"]) for record in done], args)
     return code
+
+
+def for_each_id(given: Sequence[str], act: Callable[[str], Record]) -> tuple[int, list[Record]]:
+    """Act on each of the ids as people gave them; the exit code of the first error, and the records of the others."""
+    code = EXIT_OK
+    done: list[Record] = []
+    for one in require_ids(given):
+        try:
+            done.append(act(one))
+        except StoreUnavailable:
+            raise
+        except JobrunnerError as error:
+            output.say_error(error)
+            code = code or error.exit_code
+    return code, done
 
 
 def _wait(context: JobContext, ids: list[str], args: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import difflib
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -135,7 +135,7 @@ def job_state(text: str) -> str:
     )
 
 
-def require_ids(ids: list[str]) -> list[str]:
+def require_ids(ids: Sequence[str]) -> list[str]:
     """The ids, each once, in their order; ``-`` reads them from stdin. Raises UsageError if none is left."""
     given = [word for one in ids for word in (sys.stdin.read().split() if one == "-" else [one])]
     if not given:

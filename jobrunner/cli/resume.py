@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from jobrunner.cli import output
-from jobrunner.cli.each import for_each
+from jobrunner.cli.each import Record, add_ids_parser, add_wait, for_each
 from jobrunner.cli.options import add_json
 from jobrunner.model import JobState
 
@@ -20,25 +19,19 @@ Let jobs go on that `jobrunner suspend` stopped, or was about to; what they wait
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "resume", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("ids", metavar="ID", nargs="+", help="jobs to resume; - reads ids from stdin")
-    parser.add_argument(
-        "--wait", action="store_true", help="wait until they have ended; 1 if one did not succeed"
-    )
+    parser = add_ids_parser(subparsers, "resume", DESCRIPTION, jobs="jobs to resume")
+    add_wait(parser)
     add_json(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    def act(context: JobContext, job: Job) -> dict[str, object]:
+    def act(context: JobContext, job: Job) -> tuple[Record, str]:
         from jobrunner.jobs import change
 
         resumed = change.resume(context, job)
-        if not args.json:
-            output.say(f"job {job.short_id} {_in_words(job, resumed)}")
-        return {"id": job.id, "state": resumed.state.value}
+        record: Record = {"id": job.id, "state": resumed.state.value}
+        return record, _in_words(job, resumed)
 
     return for_each(args, act)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from jobrunner.cli import output
-from jobrunner.cli.each import for_each
+from jobrunner.cli.each import Record, add_ids_parser, for_each
 from jobrunner.cli.options import add_json
 from jobrunner.model import JobState
 
@@ -22,23 +21,19 @@ What is done stays done, and goes on from there. A job that is being cancelled c
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "suspend", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("ids", metavar="ID", nargs="+", help="jobs to suspend; - reads ids from stdin")
+    parser = add_ids_parser(subparsers, "suspend", DESCRIPTION, jobs="jobs to suspend")
     parser.set_defaults(wait=False)
     add_json(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    def act(context: JobContext, job: Job) -> dict[str, object]:
+    def act(context: JobContext, job: Job) -> tuple[Record, str]:
         from jobrunner.jobs import change
 
         suspended = change.suspend(context, job)
-        if not args.json:
-            output.say(f"job {job.short_id} {_in_words(suspended.state)}")
-        return {"id": job.id, "state": suspended.state.value, "held": suspended.held}
+        record: Record = {"id": job.id, "state": suspended.state.value, "held": suspended.held}
+        return record, _in_words(suspended.state)
 
     return for_each(args, act)
 

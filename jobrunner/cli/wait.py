@@ -7,6 +7,7 @@ from typing import Any
 
 from jobrunner.cli import output
 from jobrunner.cli.context import open_context
+from jobrunner.cli.each import add_ids_parser
 from jobrunner.cli.options import add_json, duration, require_ids
 from jobrunner.cli.records import job_record
 
@@ -18,10 +19,7 @@ Exit codes: 0 all succeeded, 1 one of them did not, 124 the time is up.
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "wait", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("ids", metavar="ID", nargs="+", help="jobs to wait for; - reads ids from stdin")
+    parser = add_ids_parser(subparsers, "wait", DESCRIPTION, jobs="jobs to wait for")
     parser.add_argument(
         "--timeout", type=duration, metavar="TIME", help="give up after so long, for instance 10m"
     )
