@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
-from jobrunner.errors import BoardUnavailable, WrongBoard
 from jobrunner.jobs.context import JobContext
-from jobrunner.jobs.offering import offer_now
+from jobrunner.jobs.offering import offer
 from jobrunner.model import Job
 from jobrunner.persistence import adoption
-
-log = logging.getLogger(__name__)
 
 
 def adopt(context: JobContext, job: Job) -> Job:
@@ -21,14 +16,5 @@ def adopt(context: JobContext, job: Job) -> Job:
     """
     allowed = adoption.allow_other_code(context.database, job.id)
     if allowed.parked is None and allowed.awaits is None:
-        _offer(context, allowed)
+        offer(context, [allowed])
     return allowed
-
-
-def _offer(context: JobContext, job: Job) -> None:
-    try:
-        offer_now(context.board, [job])
-    except WrongBoard:
-        raise
-    except BoardUnavailable as error:
-        log.warning("%s The job goes on when it is back.", error.message)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jobrunner.errors import BoardUnavailable
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.following import follow
-from jobrunner.jobs.offering import offer_now
+from jobrunner.jobs.offering import offer
 from jobrunner.jobs.post import put_on_board
 from jobrunner.model import CancelMode, Job, JobState
 from jobrunner.persistence import holding, links, ownership, signals
@@ -74,7 +74,7 @@ def resume(context: JobContext, job: Job) -> Job:
     if changed and resumed.parked is None and resumed.state is not JobState.RUNNING:
         put_on_board(context, [board_entry(resumed)])
     if changed and resumed.awaits is not None:
-        _wake(context, resumed)
+        offer(context, signals.wake_signalled(context.database, [job.id]))  # one came while it was held back
     return resumed
 
 
@@ -89,14 +89,6 @@ def retry(context: JobContext, job: Job) -> Job:
         return _followed(context, again)
     put_on_board(context, [board_entry(again)])
     return again
-
-
-def _wake(context: JobContext, job: Job) -> None:
-    """Offer a job whose signal came while it was held back."""
-    try:
-        offer_now(context.board, signals.wake_signalled(context.database, [job.id]))
-    except BoardUnavailable as error:
-        log.warning("%s A leader offers the job when it is back.", error.message)
 
 
 def _followed(context: JobContext, job: Job) -> Job:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from jobrunner.boards.board import Board
+from jobrunner.errors import BoardUnavailable
+from jobrunner.jobs.context import JobContext
 from jobrunner.model import Job
 from jobrunner.persistence.store import board_entry
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 200
+
+
+def offer(context: JobContext, jobs: Sequence[Job]) -> None:
+    """Let these jobs, which nobody runs, be claimed at once; if the board is away, a leader sees to it later."""
+    try:
+        offer_now(context.board, jobs)
+    except BoardUnavailable as error:
+        log.warning(
+            "%s What was changed is safe in the database; the job goes on when the board is back.",
+            error.message,
+        )
 
 
 def offer_now(board: Board, jobs: Sequence[Job]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jobrunner.errors import BoardUnavailable, InvalidParameters, WrongBoard
+from jobrunner.errors import BoardUnavailable, InvalidParameters
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.envelope import check_after, check_envelope
 from jobrunner.jobs.placement import check_placement, placed
@@ -177,8 +177,6 @@ def put_on_board(context: JobContext, entries: Sequence[BoardEntry]) -> bool:
         return True
     try:
         context.board.post(entries)
-    except WrongBoard:
-        raise
     except BoardUnavailable as error:
         log.warning(
             "%s The jobs are safe in the database and go on the board when it is back.", error.message

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
-from jobrunner.errors import BoardUnavailable, UsageError, WrongBoard
+from jobrunner.errors import UsageError
 from jobrunner.jobs.context import JobContext
-from jobrunner.jobs.offering import offer_now
+from jobrunner.jobs.offering import offer
 from jobrunner.model import Job, JobState, Json
 from jobrunner.persistence import signals
 from jobrunner.plugins.json_limits import MAX_BYTES, check_json, check_size
 from jobrunner.waits import check_name
-
-log = logging.getLogger(__name__)
 
 KEY_LENGTH = 255
 
@@ -53,24 +50,13 @@ def signal(
     check_size(plain, what)
     sent = signals.send(context.database, job.id, name, plain, key=key, author=author)
     if sent.woken is not None:
-        _offer(context, sent.woken)
+        offer(context, [sent.woken])
     return Signalled(state=sent.state, new=sent.new, woken=sent.woken is not None)
 
 
 def pending(context: JobContext, job: Job) -> list[dict[str, Any]]:
     """The signals that no task of the job has taken, oldest first: ``name``, ``data``, ``at_ms``, ``author``."""
     return signals.pending(context.database, job.id)
-
-
-def _offer(context: JobContext, job: Job) -> None:
-    try:
-        offer_now(context.board, [job])
-    except WrongBoard:
-        raise
-    except BoardUnavailable as error:
-        log.warning(
-            "%s The signal is safe in the database; the job goes on when the board is back.", error.message
-        )
 
 
 def _check_key(key: object) -> None:
