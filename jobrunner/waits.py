@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from jobrunner import times
 from jobrunner.errors import OutsideConductor, SignalTimedOut, UsageError
 
 NAME_LENGTH = 100
@@ -65,7 +66,7 @@ class Waits(abc.ABC):
 
 def sleep(duration: Duration) -> None:
     """Wait for so many seconds, counted from when the task first came here."""
-    sleep_until_ms(now_ms() + round(_seconds(duration) * 1000))
+    sleep_until_ms(times.now_ms() + round(_seconds(duration) * 1000))
 
 
 def sleep_until(moment: datetime) -> None:
@@ -81,7 +82,7 @@ def sleep_until_ms(until_ms: int) -> None:
     if waits is not None:
         waits.sleep_until(min(until_ms, LAST_MS))
     else:
-        time.sleep(max(0.0, (until_ms - now_ms()) / 1000))
+        time.sleep(max(0.0, (until_ms - times.now_ms()) / 1000))
 
 
 def wait_for_signal(name: str, timeout: Duration | None = None) -> Any:
@@ -90,7 +91,7 @@ def wait_for_signal(name: str, timeout: Duration | None = None) -> Any:
     :param timeout: seconds, counted from when the task first came here; raises SignalTimedOut when they have passed
     """
     check_name(name)
-    until_ms = None if timeout is None else now_ms() + round(_seconds(timeout) * 1000)
+    until_ms = None if timeout is None else times.now_ms() + round(_seconds(timeout) * 1000)
     waits = _current.get()
     return _given(name) if waits is None else waits.take_signal(name, until_ms)
 
@@ -109,10 +110,6 @@ def check_name(name: object) -> str:
 def timed_out(name: str) -> SignalTimedOut:
     """The error of a wait that was in vain."""
     return SignalTimedOut(f"The signal {name!r} did not arrive in time.")
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _seconds(duration: Duration) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from jobrunner import times
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
 from jobrunner.cli.list import print_jobs
@@ -73,7 +74,7 @@ def _list(context: JobContext, args: argparse.Namespace) -> int:
     if args.json:
         output.print_json([jobset_record(jobset) for jobset in found])
     elif found:
-        now = text.now_ms()
+        now = times.now_ms()
         output.print_table(COLUMNS, [jobset_row(jobset, now) for jobset in found])
     else:
         output.say("No jobsets. `jobrunner post A --then B` posts one.")
@@ -90,7 +91,7 @@ def _show(context: JobContext, args: argparse.Namespace) -> int:
     if args.json:
         output.print_json(jobset_record(jobset) | {"jobs": [job_record(job) for job in members]})
         return EXIT_OK
-    for line in jobset_lines(jobset, text.now_ms()):
+    for line in jobset_lines(jobset, times.now_ms()):
         print(line)
     print()
     print_jobs(members[:SHOWN_JOBS])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from jobrunner import times
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
 from jobrunner.cli.options import add_json, job_state, moment, positive, tag
@@ -114,7 +115,7 @@ def expand_states(words: Sequence[str]) -> list[JobState]:
 
 def print_jobs(jobs: Sequence[Job]) -> None:
     """The jobs as a table."""
-    now = text.now_ms()
+    now = times.now_ms()
     output.print_table(COLUMNS, [job_row(job, now) for job in jobs])
 
 
@@ -139,7 +140,7 @@ def about(job: Job, limit: int = 120) -> str:
         return text.shorten(text.clean(job.error.message), limit)
     if job.note and not job.state.is_terminal:
         return text.shorten(text.clean(job.note), limit)
-    if waits := waits_for(job, text.now_ms()):
+    if waits := waits_for(job, times.now_ms()):
         return text.shorten(f"waits for {waits}", limit)
     parts = (
         f"{text.clean(key)}={text.brief_json(value, 40)}"

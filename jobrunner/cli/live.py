@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from rich.live import Live
 from rich.text import Text
 
-from jobrunner.cli import output, text
+from jobrunner import times
+from jobrunner.cli import output
 from jobrunner.cli.frame import Size, frame
 from jobrunner.cli.snapshot import Snapshot, Watcher
 
@@ -52,7 +53,7 @@ class _Picture:
         return self.snapshot.away is None and not self.snapshot.under_way and not self.snapshot.in_line
 
     def draw(self, width: int, height: int) -> Text:
-        return frame(self.snapshot, now_ms=text.now_ms(), size=Size(width=width, height=max(3, height - 1)))
+        return frame(self.snapshot, now_ms=times.now_ms(), size=Size(width=width, height=max(3, height - 1)))
 
 
 @contextlib.contextmanager

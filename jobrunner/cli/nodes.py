@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jobrunner import times
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
 from jobrunner.cli.isolation import isolated_text
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     with open_context(args) as context:
         nodes = look.nodes_known(context)
         running = look.running_by_node(context) if nodes else {}
-    now = text.now_ms()
+    now = times.now_ms()
     if args.json:
         output.print_json(
             [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jobrunner.cli import text
+from jobrunner import times
 from jobrunner.cli.records import atom_record, job_record
 from jobrunner.errors import StoreUnavailable
 from jobrunner.jobs import look
@@ -69,14 +68,14 @@ class Watcher:
         self._ended = ended
         self._open: set[str] = set()
         self._seen_ended: dict[str, Job] = {}
-        self._last = Snapshot(where=context.database.name, at_ms=text.now_ms())
+        self._last = Snapshot(where=context.database.name, at_ms=times.now_ms())
 
     def look(self) -> Snapshot:
         """The jobs now; while the database is away the last that was known, saying so."""
         try:
             self._last = self._some() if self._ids else self._all()
         except StoreUnavailable as error:
-            since = self._last.away_since_ms or text.now_ms()
+            since = self._last.away_since_ms or times.now_ms()
             self._last = replace(self._last, away=error.message, away_since_ms=since)
         return self._last
 
@@ -131,7 +130,7 @@ class Watcher:
     ) -> Snapshot:
         with_atoms = [*under_way, *(ended if self._ids else ()), *(job for job in in_line if job.started_ms)]
         return Snapshot(
-            at_ms=text.now_ms(),
+            at_ms=times.now_ms(),
             where=self._context.database.name,
             counts=counts,
             under_way=sorted(under_way, key=lambda job: (job.started_ms or 0, job.seq)),
@@ -149,5 +148,5 @@ class Watcher:
 def _living(context: JobContext) -> int:
     from jobrunner.cli.nodes import node_state
 
-    now = time.time_ns() // 1_000_000
+    now = times.now_ms()
     return sum(node_state(node, now) in ("alive", "drained") for node in look.nodes_known(context))

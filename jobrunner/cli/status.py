@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jobrunner import times
 from jobrunner.cli import output, text
 from jobrunner.cli.context import open_context
 from jobrunner.cli.isolation import limits_text, usage_text
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         }
         output.print_json(record | ({"history": history} if args.history else {}))
         return EXIT_OK
-    now = text.now_ms()
+    now = times.now_ms()
     for line in job_lines(job, now, with_traceback=bool(args.verbose)):
         print(line)
     for line in signal_lines(untaken, now):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import unicodedata
 from datetime import datetime
 from typing import Any
@@ -107,10 +106,6 @@ def width(text: str) -> int:
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text
     )
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -13,12 +13,12 @@ import io
 import logging
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TextIO
 
+from jobrunner import times
 from jobrunner.model import Job
 from jobrunner.persistence.output import OutputChunk
 
@@ -73,7 +73,7 @@ class JobOutput:
         parts = self._first if is_first else self._later
         last = parts[-1] if parts else None
         if last is None or (last.atom, last.stream) != (atom, stream) or last.size + size > CHUNK_BYTES:
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = times.now_ms()
             last = _Part(position=self._position, atom=atom, stream=stream, at_ms=now_ms, texts=[])
             parts.append(last)
         last.texts.append(text)

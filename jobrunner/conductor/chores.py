@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobrunner import __version__
+from jobrunner import __version__, times
 from jobrunner.boards.board import Board
 from jobrunner.conductor.availability import Gauge, Taken, reluctance
 from jobrunner.conductor.failover import Failover
@@ -114,7 +114,7 @@ class Chores:
         self._reluctance = 0.0
         self._freest_other: float | None = None
         self._labels = labels
-        self._started_ms = time.time_ns() // 1_000_000
+        self._started_ms = times.now_ms()
         self._every_s = min(RECONCILE_S, max(RECONCILE_MIN_S, lease / 2))
         self._leadership_s = 3 * self._every_s
         self._failover_s = min(FAILOVER_S, self._every_s)

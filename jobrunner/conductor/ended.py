@@ -8,11 +8,11 @@ worker's slots.
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from jobrunner import times
 from jobrunner.boards.board import Board
 from jobrunner.conductor.channel import Channel
 from jobrunner.model import BoardEntry, Job
@@ -103,4 +103,4 @@ class EndedJobs:
 def _entry(job: Job, delay: float) -> BoardEntry:
     """What the board should hold of a job that is to be offered after ``delay`` seconds."""
     entry = board_entry(job)
-    return replace(entry, available_ms=time.time_ns() // 1_000_000 + round(delay * 1000)) if delay else entry
+    return replace(entry, available_ms=times.now_ms() + round(delay * 1000)) if delay else entry

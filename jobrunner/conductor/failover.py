@@ -8,9 +8,9 @@ board for the old node; the reconciler puts that right.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 
+from jobrunner import times
 from jobrunner.boards.board import Board
 from jobrunner.model import BoardEntry
 from jobrunner.persistence.database import Database
@@ -45,8 +45,7 @@ class Failover:
             return 0
         away = nodes_away(self._database, nodes)
         return sum(
-            self._empty(Departure(node=node, away=away.get(node), now_ms=time.time_ns() // 1_000_000))
-            for node in nodes
+            self._empty(Departure(node=node, away=away.get(node), now_ms=times.now_ms())) for node in nodes
         )
 
     def _empty(self, departure: Departure) -> int:

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 
+from jobrunner import times
 from jobrunner.config import RetentionSection
 from jobrunner.persistence import retention
 from jobrunner.persistence.database import Database
@@ -45,7 +46,7 @@ class Pruner:
             return 0
         removed = 0
         for kind in retention.kinds(self._database):
-            limits = retention.limits_of(kind, self._section, time.time_ns() // 1_000_000)
+            limits = retention.limits_of(kind, self._section, times.now_ms())
             if limits and not self._ending.is_set():
                 done = retention.prune(self._database, kind, limits, go_on=self._goes_on)
                 removed += done.removed

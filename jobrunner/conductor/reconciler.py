@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from jobrunner import times
 from jobrunner.boards.board import Board, BoardRow
 from jobrunner.conductor.failover import move
 from jobrunner.conductor.waker import Waker
@@ -181,7 +182,7 @@ class Reconciler:
 
     def note_unclaimable(self) -> int:
         """Say of jobs that no living node can claim what they wait for; how many."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = times.now_ms()
         alive = [
             node
             for node in list_nodes(self._database)

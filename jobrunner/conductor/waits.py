@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow.persistence import models
 
+from jobrunner import times
 from jobrunner.errors import StoreUnavailable, UsageError
 from jobrunner.persistence import signals
 from jobrunner.persistence.flows import META_KEY, META_WAITS
 from jobrunner.persistence.journal.flow import FlowJournal
 from jobrunner.persistence.signals import Signal
-from jobrunner.waits import Waiting, Waits, now_ms, timed_out
+from jobrunner.waits import Waiting, Waits, timed_out
 
 if TYPE_CHECKING:
     from jobrunner.conductor.engine import JobEngine
@@ -98,7 +99,7 @@ class AtomWaits(Waits):
 
     def sleep_until(self, until_ms: int) -> None:
         wait, new = self._next(_SLEEP, {"until_ms": until_ms})
-        left = wait["until_ms"] - now_ms()
+        left = wait["until_ms"] - times.now_ms()
         if left <= 0:
             return
         if new:
@@ -117,7 +118,7 @@ class AtomWaits(Waits):
             found = self._job.signal(name)
         except StoreUnavailable as error:
             log.warning("the task %s asks for signals again in a moment: %s", self._atom, error.message)
-            raise Waiting(signal=name, until_ms=now_ms() + AWAY_MS) from error
+            raise Waiting(signal=name, until_ms=times.now_ms() + AWAY_MS) from error
         if found is not None:
             wait["seq"] = found.seq
             self._record(taken=found.seq)
@@ -127,7 +128,7 @@ class AtomWaits(Waits):
     def _not_there(self, name: str, wait: dict[str, Any], *, new: bool) -> BaseException:
         """What to raise for a signal that is not there: SignalTimedOut if it is too late for it, else Waiting."""
         until_ms = wait.get("until_ms")
-        if until_ms is not None and until_ms <= now_ms():
+        if until_ms is not None and until_ms <= times.now_ms():
             wait["over"] = True
             self._record()
             return timed_out(name)

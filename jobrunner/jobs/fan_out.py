@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from jobrunner import times
 from jobrunner.errors import NodeNotFound
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import Posting
@@ -39,7 +39,7 @@ def on_nodes(context: JobContext, posting: Posting, targets: Sequence[str]) -> l
 
 def living_nodes(context: JobContext) -> list[Node]:
     """The nodes whose conductors said something a moment ago, by name."""
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     return [
         node
         for node in list_nodes(context.database)

@@ -7,9 +7,9 @@ ask SQL what is to be done and do it under locks, so it does not matter who does
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from jobrunner import times
 from jobrunner.boards.board import Board
 from jobrunner.errors import BoardUnavailable
 from jobrunner.persistence.database import Database
@@ -63,7 +63,7 @@ def _settle(database: Database, board: Callable[[], Board], ids: list[str]) -> t
     """Settle jobs whose links are decided, and put those on the board that go on; how many, and which ended."""
     if not ids:
         return 0, []
-    followed = decide(database, ids, now_ms=time.time_ns() // 1_000_000)
+    followed = decide(database, ids, now_ms=times.now_ms())
     entries = [board_entry(job) for job in followed.released if job.parked is None]
     if entries:
         try:

@@ -8,11 +8,11 @@ more where there are idempotency keys), and one to the board for each two hundre
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from jobrunner import times
 from jobrunner.errors import BoardUnavailable, InvalidParameters
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.envelope import check_after, check_envelope
@@ -84,7 +84,7 @@ def post_linked(
 
     One transaction, of one round trip more than for others.
     """
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     stored = context.store.insert_linked(checked, now_ms=now_ms, jobset=jobset)
     entries = [
         _entry(one.id, posting, now_ms)
@@ -104,7 +104,7 @@ def post_linked(
 
 
 def _post(context: JobContext, checked: Sequence[Posting]) -> list[Posted]:
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     checked = placed(context, checked, now_ms)
     stored = context.store.insert(checked, now_ms=now_ms)
     entries = [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from jobrunner import times
 from jobrunner.errors import JobNotFound, UsageError, WrongState
 from jobrunner.jobs import change, look
 from jobrunner.jobs.context import JobContext
@@ -80,7 +80,7 @@ def prune(
 
     With neither, what the configuration's ``[retention]`` says. Raises UsageError if that says nothing either.
     """
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     section = context.config.retention
     given = older_than is not None or keep is not None
     if not given and not section.is_limited:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from jobrunner import times
 from jobrunner.errors import JobNotFound, LeaseLost, WrongState
 from jobrunner.model import Job, JobState
 from jobrunner.persistence.database import Database
@@ -28,7 +28,7 @@ def _allow(pipeline: Pipeline, job_id: str) -> Job:
         raise JobNotFound(f"There is no job {job_id}.", hint="`jobrunner list` shows the jobs there are.")
     (row,) = rows
     _require_half_done(row)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     changed: dict[str, Any] = {"adopted": 1, "updated_ms": now_ms}
     if row["parked"] is None and row["awaits"] is None:
         changed |= {"note": None, "available_ms": min(row["available_ms"], now_ms)}

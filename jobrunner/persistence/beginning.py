@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from jobrunner import times
 from jobrunner.errors import CorruptRow
 from jobrunner.model import Job, JobError, JobState
 from jobrunner.persistence.job_rows import event_row, job_from_row
@@ -131,7 +132,7 @@ def begin(
             owner=owner,
             node=node,
             tags=tags,
-            now_ms=_now_ms(),
+            now_ms=times.now_ms(),
             threads_only=threads_only,
         ),
         patience=patience,
@@ -311,7 +312,3 @@ def _owners_died(deaths: int) -> JobError:
         "A task that crashes the interpreter, or that uses up the machine's memory, does this. "
         "`jobrunner logs` shows what it printed last; `jobrunner retry` runs it again.",
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -13,9 +13,9 @@ What is wished stands in ``held``, what is so in ``parked``; whoever writes eith
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from jobrunner import times
 from jobrunner.errors import WrongState
 from jobrunner.model import Job, JobState, Parked
 from jobrunner.persistence.database import Database
@@ -53,7 +53,7 @@ def _suspend(pipeline: Pipeline, job_id: str) -> tuple[Job, bool]:
         )
     if job.held and (job.parked is Parked.HELD or job.state is JobState.RUNNING):
         return job, False
-    now_ms = _now_ms()
+    now_ms = times.now_ms()
     if job.state is JobState.RUNNING:
         changed: dict[str, Any] = {"held": 1, "updated_ms": now_ms}
         _change(pipeline, job, changed, "suspend_requested")
@@ -68,7 +68,7 @@ def _resume(pipeline: Pipeline, job_id: str) -> tuple[Job, bool]:
     _require_open(job, "to resume")
     if not job.held and job.parked is not Parked.HELD:
         return job, False
-    now_ms = _now_ms()
+    now_ms = times.now_ms()
     changed: dict[str, Any] = {"held": None, "updated_ms": now_ms}
     if job.state is not JobState.RUNNING:
         before = job.parked_before
@@ -103,7 +103,3 @@ def _change(pipeline: Pipeline, job: Job, changed: dict[str, Any], kind: str) ->
     epoch = changed.get("epoch", job.epoch)
     event = event_row(job.id, kind, at_ms=changed["updated_ms"], epoch=epoch, attempt=job.attempt)
     pipeline.add(INSERT_EVENTS, [event])
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -6,10 +6,10 @@ made under a lock on the job's row, so that it is the claimer's job or it is not
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jobrunner import times
 from jobrunner.errors import CorruptRow
 from jobrunner.model import Job, JobState
 from jobrunner.persistence import listing
@@ -48,13 +48,13 @@ def end_overdue(database: Database) -> Overdue:
 
     So many at once; costs a query, and a transaction if there are any.
     """
-    now_ms = _now_ms()
+    now_ms = times.now_ms()
     query = listing.overdue(now_ms=now_ms, due_before_ms=now_ms - DUE_MS, limit=AT_ONCE)
     with database.read() as connection:
         ids = list(connection.execute(query).scalars())
     if not ids:
         return Overdue()
-    return database.pipelined(lambda pipeline: _end(pipeline, ids, _now_ms()))
+    return database.pipelined(lambda pipeline: _end(pipeline, ids, times.now_ms()))
 
 
 def _end(pipeline: Pipeline, ids: list[str], now_ms: int) -> Overdue:
@@ -78,7 +78,3 @@ def _readable(row: Any) -> Job | None:
         return job_from_row(row)
     except CorruptRow:
         return None
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -14,13 +14,13 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from jobrunner import times
 from jobrunner.errors import CorruptRow, LeaseLost, WrongState
 from jobrunner.model import CancelMode, Job, JobError, JobState, flow_id
 from jobrunner.persistence.attempts import keep_attempt
@@ -115,7 +115,7 @@ def hand_back(
                 row=rows[0],
                 holds=() if keeps_permits else _names_held(job),
             )
-            settle_rows(pipeline, [settled], _now_ms())
+            settle_rows(pipeline, [settled], times.now_ms())
 
     database.pipelined(work, patience=patience)
 
@@ -156,7 +156,7 @@ def _request_cancel(pipeline: Pipeline, job_id: str, mode: CancelMode) -> tuple[
     if state is not JobState.RUNNING and (keeps or not _anything_done(pipeline, row)):
         _cancel_now(pipeline, row)
         return JobState.CANCELLED, True
-    now_ms = _now_ms()
+    now_ms = times.now_ms()
     changed: dict[str, Any] = {"cancel": mode.value, "held": None, "updated_ms": now_ms}
     if state is not JobState.RUNNING:
         changed |= _offered_now(row, now_ms)
@@ -188,7 +188,7 @@ def _cancel_now(pipeline: Pipeline, row: Mapping[str, Any]) -> None:
     settled = Settled(
         job_id=row["id"], epoch=epoch, attempt=row["attempt"], owner=None, settlement=settlement
     )
-    settle_rows(pipeline, [settled], _now_ms())
+    settle_rows(pipeline, [settled], times.now_ms())
     free_all(pipeline, row)
 
 
@@ -225,7 +225,7 @@ def retry(database: Database, job_id: str, *, gate: Gate | None = None) -> Job:
     def work(pipeline: Pipeline) -> Job:
         row = lock_job(pipeline, job_id)
         _require_ended_badly(job_id, state_of_row(row))
-        now_ms = _now_ms()
+        now_ms = times.now_ms()
         changed = {
             **A_NEW_ATTEMPT, "state": JobState.WAITING.value, "attempt": row["attempt"] + 1,
             "epoch": row["epoch"] + 1, "cancel": None, "held": None, "unique_key": row["unique_over"],
@@ -261,7 +261,3 @@ def _require_ended_badly(job_id: str, state: JobState) -> None:
             f"Job {job_id} has succeeded, so there is nothing to retry.",
             hint="Post it again to have it done again.",
         )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -14,13 +14,13 @@ Costs: ``send`` two round trips, and one more for a key; ``first_untaken`` one q
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from jobrunner import times
 from jobrunner.errors import CorruptRow, DuplicateKey, JobNotFound, TooManySignals, WrongState
 from jobrunner.model import Job, JobState, Json, Parked
 from jobrunner.persistence.database import Database
@@ -123,7 +123,7 @@ def _send(pipeline: Pipeline, signal: Mapping[str, Any]) -> Sent:
             f"{PENDING_LIMIT:,} signals wait for tasks of job {row['id']} already.",
             hint="`jobrunner status` shows what the job does; its tasks have to take signals before it gets more.",
         )
-    now_ms = _now_ms()
+    now_ms = times.now_ms()
     pipeline.add(_INSERT, [{**signal, "at_ms": now_ms}])
     pipeline.add(INSERT_EVENTS, [_event(row, signal, now_ms)])
     woken = _wake(pipeline, row, now_ms) if is_awaited(signal["name"], row["awaits"]) else None
@@ -207,7 +207,7 @@ def _signalled(database: Database, job_ids: Sequence[str] | None) -> list[str]:
 
 
 def _wake_all(pipeline: Pipeline, job_ids: Sequence[str]) -> list[Job]:
-    now_ms = _now_ms()
+    now_ms = times.now_ms()
     rows = lock_rows(pipeline, job_ids, LOCKED_JOBS)
     woken = [_wake(pipeline, row, now_ms) for row in rows if row["awaits"] is not None]
     return [job for job in woken if job is not None]
@@ -271,7 +271,3 @@ TAKE = Statement(
 def take(pipeline: Pipeline, seqs: Sequence[int], now_ms: int) -> None:
     """Mark signals as taken."""
     pipeline.add(TAKE, [{"seqs": sorted(seqs), "now_ms": now_ms}])
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -6,7 +6,6 @@ held is handed back, or ended, under a raised epoch, so that nothing it still ha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from jobrunner import times
 from jobrunner.model import Job, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row
@@ -76,7 +76,7 @@ def hand_back_of(database: Database, owners: Collection[str]) -> list[str]:
         rows = connection.execute(held).all()
         if not rows:
             return []
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = times.now_ms()
         connection.execute(
             jobs.update()
             .where(jobs.c.id.in_([row.id for row in rows]))
@@ -124,7 +124,7 @@ def settle_for(
         settled = Settled(
             job_id=job_id, epoch=epoch, attempt=row["attempt"], owner=owner, settlement=settlement, row=row
         )
-        settle_rows(pipeline, [settled], time.time_ns() // 1_000_000)
+        settle_rows(pipeline, [settled], times.now_ms())
         free_all(pipeline, row)
         return settlement
 

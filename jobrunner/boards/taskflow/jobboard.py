@@ -16,6 +16,7 @@ from taskflow import exceptions as exc
 from taskflow import states
 from taskflow.jobs import base
 
+from jobrunner import times
 from jobrunner.boards.taskflow.claims import Claim, Claims, LeaseKeeper, who_is
 from jobrunner.boards.taskflow.job import PostedJob
 from jobrunner.boards.taskflow.listing import JobIterator, find
@@ -125,7 +126,7 @@ class PostingBoard(base.JobBoard):
             name=name,
             details=dict(details or {}),
             book=None if book is None else {"name": book.name, "uuid": book.uuid},
-            created_ms=time.time_ns() // 1_000_000,
+            created_ms=times.now_ms(),
         )
         try:
             text = to_text(posting)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from jobrunner import times
 from jobrunner.assemble import make_context
 from jobrunner.cli import context as cli_context
 from jobrunner.cli import output, text
@@ -189,7 +190,7 @@ class Stage:
             upgrade(context.database)
         require_schema(context.database)
         opened = sum(look.counts(context).values())
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = times.now_ms()
         alive = [
             node.name
             for node in look.nodes_known(context)

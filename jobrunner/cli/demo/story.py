@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jobrunner import times
 from jobrunner.cli.demo.processes import Conductor
 from jobrunner.cli.demo.source import Source
 from jobrunner.cli.demo.stage import LEASE_S, Stage
@@ -64,7 +64,7 @@ def tell(stage: Stage, source: Source, view: View) -> Story:
     )
     killed = stage.conductor(middle.node)
     survivor = next(conductor for conductor in stage.conductors if conductor is not killed)
-    killed_ms = time.time_ns() // 1_000_000
+    killed_ms = times.now_ms()
     exit_code = killed.kill()
     view.say(f"kill -9 {killed.pid}: {killed.name}, which ran the job, is dead", alarm=True)
     workers_left = killed.workers_left(WORKERS_END_S)
@@ -75,7 +75,7 @@ def tell(stage: Stage, source: Source, view: View) -> Story:
     stage.wait_for(
         lambda: _resumed(stage, job_before, view), patience, f"{survivor.name} did not resume the job."
     )
-    waited = (time.time_ns() // 1_000_000 - killed_ms) / 1000
+    waited = (times.now_ms() - killed_ms) / 1000
     view.say(f"{survivor.name} took the job over after {waited:.1f} s and goes on with: {under_way}")
     job, atoms = stage.wait_for(lambda: _end(stage, job_id, view), patience, "The job did not end.")
     view.say(f"the job has ended: {job.state}")
@@ -117,7 +117,7 @@ def _middle(stage: Stage, job_id: str, view: View) -> Job | None:
     if job.state.is_terminal:
         reason = job.error.message if job.error else "nothing was left to interrupt."
         raise JobrunnerError(f"The job ended as {job.state} before its conductor could be killed: {reason}")
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     finished = sum(atom.state == "SUCCESS" for atom in atoms)
     in_its_middle = any(
         atom.state == "RUNNING" and atom.started_ms and now_ms - atom.started_ms > INTO_THE_ATOM_S * 1000

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from jobrunner import times
 from jobrunner.cli import output, states, text
 from jobrunner.model import AtomRecord, Job
 
@@ -98,7 +99,7 @@ def frame(job: Job, atoms: Sequence[AtomRecord], conductors: Sequence[Conductor]
     dead = {conductor.name for conductor in conductors if not conductor.is_alive}
     atoms = [_stopped(atom) if atom.state == "RUNNING" and atom.node in dead else atom for atom in atoms]
     names = max((text.width(atom.name) for atom in atoms), default=0)
-    lines = AtomLines(name_width=names, width=width, now_ms=text.now_ms()).lines(job, atoms, len(atoms))
+    lines = AtomLines(name_width=names, width=width, now_ms=times.now_ms()).lines(job, atoms, len(atoms))
     shown = [who, *lines]
     for line in shown:
         line.truncate(width - 1, overflow="ellipsis")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
+from jobrunner import times
 from jobrunner.jobs import look as looking
 from jobrunner.jobs.health.finding import Finding, Reporter, Subject
 from jobrunner.model import JobState
@@ -22,7 +22,7 @@ def look(subject: Subject) -> Iterator[Finding]:
         return
     context = subject.context
     known = looking.nodes_known(context)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     counts = looking.counts(context)
     waiting = counts.get(JobState.WAITING, 0) + counts.get(JobState.SUSPENDED, 0)
     yield from node_findings(known, now_ms=now_ms, waiting=waiting)

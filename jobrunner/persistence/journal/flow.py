@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from taskflow import states
 from taskflow.persistence import models
 
+from jobrunner import times
 from jobrunner.errors import LeaseLost, NotStorable
 from jobrunner.persistence.flows import META_KEY, META_WAITS
 from jobrunner.persistence.journal.known import KnownAtom
@@ -213,7 +214,7 @@ class FlowJournal:
         else:
             ours = dict((detail.meta or {}).get(META_KEY) or {})
             if detail.state in _ENDS:
-                ours["finished_ms"] = time.time_ns() // 1_000_000
+                ours["finished_ms"] = times.now_ms()
         return {**(detail.meta or {}), META_KEY: ours}
 
     def start_stamp(self, meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,7 +227,7 @@ class FlowJournal:
             ours.pop(META_WAITS, None)
         if self.fence is not None:
             ours |= {"owner": self.fence.owner, "node": self.fence.node, "epoch": self.fence.epoch}
-        ours |= {"started_ms": time.time_ns() // 1_000_000, "starts": ours.get("starts", 0) + 1}
+        ours |= {"started_ms": times.now_ms(), "starts": ours.get("starts", 0) + 1}
         ours.pop("finished_ms", None)
         return ours
 

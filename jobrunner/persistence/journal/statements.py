@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import datetime
 import functools
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from jobrunner import times
 from jobrunner.model import JobState
 from jobrunner.persistence.journal.flow import Changes, Fence, FlowJournal
 from jobrunner.persistence.output import OUTPUT_COLUMNS, drop_middle, output_rows
@@ -172,7 +172,7 @@ def _update(
 def _take_signals(pipeline: Pipeline, batch: Batch) -> None:
     taken = [seq for _, changes in batch if changes.taken for seq in changes.taken]
     if taken:
-        take(pipeline, taken, time.time_ns() // 1_000_000)
+        take(pipeline, taken, times.now_ms())
 
 
 def _write_output(pipeline: Pipeline, batch: Batch) -> None:
@@ -201,7 +201,7 @@ def _settle(pipeline: Pipeline, batch: Batch, held: Rows) -> None:
         and changes.settlement is not None
         and not is_settled(held[flow.fence.job_id]["state"], changes.settlement)
     ]
-    settle_rows(pipeline, settled, time.time_ns() // 1_000_000)
+    settle_rows(pipeline, settled, times.now_ms())
 
 
 # -- texts, each made once
