@@ -15,7 +15,7 @@ from redis.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobrunner.boards.redis_connection import ANSWER_TIMEOUT_S, RedisConnection
-from jobrunner.boards.waiting import Ear, readable
+from jobrunner.boards.waiting import Ear, readable, take_news
 
 PING_AFTER_S = 15.0
 
@@ -83,14 +83,8 @@ class RedisEar(Ear):
         while (message := self._pubsub.get_message(timeout=0)) is not None:
             self._heard_at, self._pinged_at = time.monotonic(), None
             if message["type"] == "message":
-                self._take(str(message["data"]), heard)
+                self._due_at = take_news(str(message["data"]), heard, self._due_at)
         return heard
-
-    def _take(self, news: str, heard: set[str]) -> None:
-        if news.startswith("+"):
-            heard.add(news[1:])
-        elif news.startswith("~") and news[1:].isdecimal():
-            self._due_at = min(self._due_at, time.monotonic() + int(news[1:]) / 1000)
 
     def _ping_time(self) -> float:
         if self._pinged_at is not None:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobrunner.boards import sql_line as line
 from jobrunner.boards.file_watch import FileWatch
 from jobrunner.boards.sql_line import CHANNEL, WAITING
-from jobrunner.boards.waiting import Ear, readable
+from jobrunner.boards.waiting import Ear, readable, take_news
 from jobrunner.errors import BoardUnavailable
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.tables import board
@@ -304,16 +304,10 @@ class PostgresEar(SqlEar):
         try:
             libpq.consume_input()
             while (notice := libpq.notifies()) is not None:
-                self._take(notice.extra.decode(), heard)
+                self._due_at = take_news(notice.extra.decode(), heard, self._due_at)
         except psycopg.Error as error:
             raise _away(self._database, error) from error
         return heard
-
-    def _take(self, word: str, heard: set[str]) -> None:
-        if word.startswith("+"):
-            heard.add(word[1:])
-        elif word.startswith("~") and word[1:].isdecimal():
-            self._due_at = min(self._due_at, time.monotonic() + int(word[1:]) / 1000)
 
 
 def _monotonic(due_ms: int | None, now_ms: int) -> float:

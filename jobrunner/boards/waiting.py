@@ -180,6 +180,18 @@ class Waiting:
             self._bell.ring()
 
 
+def take_news(news: str, heard: set[str], due_at: float) -> float:
+    """Note one message of a board: ``+`` and a class that has work, or ``~`` and the milliseconds until a job is due.
+
+    Returns when the next job is due, by the monotonic clock, as far as is known now. Other messages count as nothing.
+    """
+    if news.startswith("+"):
+        heard.add(news[1:])
+    elif news.startswith("~") and news[1:].isdecimal():
+        return min(due_at, time.monotonic() + int(news[1:]) / 1000)
+    return due_at
+
+
 def readable(timeout: float, *descriptors: int) -> set[int]:
     """Block until one of the file descriptors can be read or is broken, at most ``timeout`` seconds; which ones."""
     poll = select.poll()
