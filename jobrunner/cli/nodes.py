@@ -37,9 +37,6 @@ DISPENSABLE = ("PYTHON", "UP", "PROCESSES", "LABELS", "VERSION", "OWN PROCESSES"
 """What is left out on a terminal that is too narrow, first the first; ``--json`` has all of it."""
 GAP = 2
 
-SILENT_AFTER_MS = 15_000
-"""A conductor reports every few seconds; after so long without a word something is wrong with it."""
-
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser("nodes")
@@ -98,7 +95,7 @@ def node_state(node: Node, now_ms: int) -> str:
     """``alive``, ``drained`` (and alive), ``stopped`` (it said so), or ``silent`` (it should have said something)."""
     if node.stopped_ms is not None:
         return "stopped"
-    if now_ms - node.seen_ms > SILENT_AFTER_MS:
+    if not node.is_alive(now_ms):
         return "silent"
     return "drained" if node.drained else "alive"
 

@@ -146,7 +146,5 @@ class Watcher:
 
 
 def _living(context: JobContext) -> int:
-    from jobrunner.cli.nodes import node_state
-
     now = times.now_ms()
-    return sum(node_state(node, now) in ("alive", "drained") for node in look.nodes_known(context))
+    return sum(node.is_alive(now) for node in look.nodes_known(context))

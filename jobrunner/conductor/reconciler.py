@@ -31,7 +31,7 @@ from jobrunner.conductor.waker import Waker
 from jobrunner.jobs.following import follow, follow_all
 from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.nodes import SILENT_MS, list_nodes, take_lease
+from jobrunner.persistence.nodes import list_nodes, take_lease
 from jobrunner.persistence.overdue import end_overdue
 from jobrunner.persistence.passing import call_late, sweep
 from jobrunner.persistence.placing import pins
@@ -183,11 +183,7 @@ class Reconciler:
     def note_unclaimable(self) -> int:
         """Say of jobs that no living node can claim what they wait for; how many."""
         now_ms = times.now_ms()
-        alive = [
-            node
-            for node in list_nodes(self._database)
-            if node.stopped_ms is None and now_ms - node.seen_ms < SILENT_MS
-        ]
+        alive = [node for node in list_nodes(self._database) if node.is_alive(now_ms)]
         names = {node.name for node in alive}
         classes = self._board.classes()
         noted = 0

@@ -14,8 +14,6 @@ from jobrunner.persistence.nodes import Node, list_nodes
 
 ALL = "all"
 LABEL = "label="
-ALIVE_MS = 15_000
-"""A node that said nothing for so long counts as gone."""
 
 
 def on_nodes(context: JobContext, posting: Posting, targets: Sequence[str]) -> list[Posting]:
@@ -40,11 +38,7 @@ def on_nodes(context: JobContext, posting: Posting, targets: Sequence[str]) -> l
 def living_nodes(context: JobContext) -> list[Node]:
     """The nodes whose conductors said something a moment ago, by name."""
     now_ms = times.now_ms()
-    return [
-        node
-        for node in list_nodes(context.database)
-        if node.stopped_ms is None and now_ms - node.seen_ms < ALIVE_MS
-    ]
+    return [node for node in list_nodes(context.database) if node.is_alive(now_ms)]
 
 
 def labels_of(report: Mapping[str, Any]) -> tuple[str, ...]:

@@ -46,6 +46,10 @@ class Node:
     """How much of it is free, from 0 to 1, as far as it said so."""
     report: Mapping[str, Any]
 
+    def is_alive(self, now_ms: int) -> bool:
+        """Whether its conductor said something a moment ago, and did not say that it ended."""
+        return self.stopped_ms is None and now_ms - self.seen_ms < SILENT_MS
+
 
 def report_node(
     database: Database,

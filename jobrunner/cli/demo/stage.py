@@ -28,7 +28,6 @@ from jobrunner.config import Config, load_config
 from jobrunner.errors import JobrunnerError, UsageError
 from jobrunner.jobs import look
 from jobrunner.jobs.context import JobContext
-from jobrunner.jobs.health.nodes import is_alive
 from jobrunner.persistence.schema import SchemaState, require_schema, schema_state, upgrade
 
 T = TypeVar("T")
@@ -194,7 +193,7 @@ class Stage:
         alive = [
             node.name
             for node in look.nodes_known(context)
-            if is_alive(node, now_ms) and node.name not in NAMES
+            if node.is_alive(now_ms) and node.name not in NAMES
         ]
         if opened or alive:
             what = f"{opened} open jobs" if opened else f"living conductors ({', '.join(alive)})"

@@ -11,8 +11,6 @@ from jobrunner.model import JobState
 from jobrunner.persistence.nodes import Node
 
 AREA = "nodes"
-ALIVE_S = 15.0
-"""A conductor that said nothing for so long is not counted as living."""
 
 report = Reporter(AREA)
 
@@ -30,7 +28,7 @@ def look(subject: Subject) -> Iterator[Finding]:
 
 def node_findings(known: Sequence[Node], *, now_ms: int, waiting: int) -> Iterator[Finding]:
     """:param waiting: jobs that wait for a conductor"""
-    alive = [node for node in known if is_alive(node, now_ms)]
+    alive = [node for node in known if node.is_alive(now_ms)]
     if alive and waiting and all(node.drained for node in alive):
         names = ", ".join(node.name for node in alive)
         yield report.warning(
@@ -57,10 +55,6 @@ def _doubles(alive: Sequence[Node]) -> Iterator[Finding]:
                 f"Two conductors run under the name {node.name}: {both}.",
                 "Give each its own: jobrunner run --name NAME, or conductor.name.",
             )
-
-
-def is_alive(node: Node, now_ms: int) -> bool:
-    return node.stopped_ms is None and now_ms - node.seen_ms < ALIVE_S * 1000
 
 
 def _versions(alive: Sequence[Node]) -> Iterator[Finding]:
