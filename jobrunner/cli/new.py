@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shlex
 import shutil
@@ -56,7 +57,9 @@ def split(plugin: str) -> tuple[str, str]:
 
 def next_steps(root: Path, group: str, job: str) -> list[str]:
     """The commands to run next: the plugin's test, and what a job of it takes."""
-    steps = [f"{_python()} -m pytest flows/{group}/{job}", f"jobrunner post {job} --help"]
+    steps = [f"{_python()} -m pytest flows/{group}/{job}", f"{_jobrunner()} post {job} --help"]
+    if importlib.util.find_spec("pytest") is None:
+        steps.insert(0, f"{_python()} -m pip install pytest")
     if root.resolve() != Path.cwd():
         steps.insert(0, f"cd {shlex.quote(str(root))}")
     return steps
@@ -67,5 +70,15 @@ def _python() -> str:
     found = shutil.which("python")
     if found is not None and Path(found).absolute() == Path(sys.executable).absolute():
         return "python"
-    relative = os.path.relpath(sys.executable)
-    return shlex.quote(sys.executable if relative.startswith("..") else relative)
+    return _path(sys.executable)
+
+
+def _jobrunner() -> str:
+    """A short way to call this command, also where nobody activated its environment."""
+    beside = Path(sys.executable).with_name("jobrunner")
+    return _path(str(beside)) if shutil.which("jobrunner") is None and beside.exists() else "jobrunner"
+
+
+def _path(path: str) -> str:
+    relative = os.path.relpath(path)
+    return shlex.quote(path if relative.startswith("..") else relative)

@@ -28,7 +28,7 @@ def test_next_steps_begin_where_the_plugin_is(tmp_path: Path, monkeypatch: pytes
     assert len(next_steps(Path(), "reports", "monthly")) == 2
     steps = next_steps(tmp_path / "my plugins", "reports", "monthly")
     assert steps[0] == f"cd '{tmp_path}/my plugins'"
-    assert steps[-1] == "jobrunner post monthly --help"
+    assert steps[-1].endswith("jobrunner post monthly --help")
 
 
 def test_python_is_the_one_that_runs_jobrunner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +38,15 @@ def test_python_is_the_one_that_runs_jobrunner(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert next_steps(Path(), "a", "b")[0] == "python -m pytest flows/a/b"
+
+
+def test_jobrunner_is_the_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/jobrunner").touch()
+    assert next_steps(Path(), "a", "b")[-1] == ".venv/bin/jobrunner post b --help"
+    monkeypatch.setenv("PATH", str(tmp_path / ".venv/bin"))
+    (tmp_path / ".venv/bin/jobrunner").chmod(0o755)
+    assert next_steps(Path(), "a", "b")[-1] == "jobrunner post b --help"
