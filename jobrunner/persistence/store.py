@@ -326,9 +326,9 @@ class Store:
                 hint="`jobrunner list` shows the jobs there are.",
             )
         if len(rows) > 1:
-            some = ", ".join(row["id"] for row in rows[:2])
+            some = ", ".join(row["id"] for row in rows[:2]) + (", ..." if len(rows) > 2 else ".")
             raise AmbiguousJobId(
-                f"More than one job's id starts with {prefix}: {some} ...", hint="Give more of it."
+                f"More than one job's id starts with {prefix}: {some}", hint="Give more of it."
             )
         return rows[0]
 
