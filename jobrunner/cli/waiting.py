@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from jobrunner.cli import output, text
 from jobrunner.errors import EXIT_JOB_FAILED, EXIT_OK, StoreUnavailable, WaitTimedOut
-from jobrunner.jobs import look
+from jobrunner.jobs import look, reasons
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import Job, JobState
 from jobrunner.persistence.links import SKIPPED
@@ -16,6 +16,8 @@ from jobrunner.persistence.links import SKIPPED
 T = TypeVar("T")
 
 OUTAGE_PAUSE_S = 0.5
+TOLD_OF = 20
+"""For so many jobs at most it is said why they wait."""
 
 
 class _Ended(Exception):
@@ -27,9 +29,12 @@ def wait_for(
 ) -> list[Job]:
     """Wait until all the jobs have ended, or the first of them; an outage of the database costs time only.
 
+    Says on stderr why jobs wait, where that is known.
+
     Raises WaitTimedOut after ``timeout`` seconds, StoreUnavailable after an outage longer than persistence.patience.
     """
     ended: dict[str, Job] = {}
+    why = _Reasons(context)
     deadline = None if timeout is None else time.monotonic() + timeout
 
     def note(job: Job) -> None:
@@ -40,7 +45,7 @@ def wait_for(
     def work() -> list[Job]:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         missing = [job_id for job_id in job_ids if job_id not in ended]
-        look.wait(context, missing, timeout=left, on_end=note)
+        look.wait(context, missing, timeout=left, on_end=note, on_pause=why.tell)
         return [ended[job_id] for job_id in job_ids]
 
     try:
@@ -53,6 +58,20 @@ def wait_for(
             f"Not finished after {text.duration(timeout)}: {missing}.",
             hint="The waiting ended, the jobs go on: `jobrunner status ID` tells how they stand.",
         ) from error
+
+
+class _Reasons:
+    """Tells why jobs wait, each reason once."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._told: dict[str, str] = {}
+
+    def tell(self, job_ids: Sequence[str]) -> None:
+        for job_id, reason in reasons.reasons(self._context, job_ids[:TOLD_OF]).items():
+            if self._told.get(job_id) != reason:
+                output.say(f"job {job_id[:8]} waits: {reason}")
+                self._told[job_id] = reason
 
 
 def outlast(context: JobContext, work: Callable[[], T], *, deadline: float | None = None) -> T:

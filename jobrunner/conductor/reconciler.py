@@ -197,7 +197,10 @@ class Reconciler:
         if all(known):  # else one of them is just starting, and may know more
             types = {name for names_of_node in known for name in names_of_node or ()}
             for type_ in {cls.type for cls in classes if cls.type not in types}:
-                note = f"Waiting for a node that knows the job type {type_!r}; no living node does."
+                note = (
+                    f"Waiting for a node that knows the job type {type_!r}; no living node does. "
+                    "A conductor loads plugins when it starts, and again when it gets SIGHUP."
+                )
                 noted += self._note(unexplained(self._database, type_=type_), note)
         return noted
 

@@ -42,6 +42,7 @@ __all__ = [
 
 WAIT_FIRST_S = 0.02
 WAIT_MAX_S = 0.5
+PAUSE_S = 3.0
 
 
 def find(context: JobContext, prefix: str) -> Job:
@@ -120,6 +121,7 @@ def wait(
     *,
     timeout: float | None = None,
     on_end: Callable[[Job], None] | None = None,
+    on_pause: Callable[[Sequence[str]], None] | None = None,
 ) -> list[Job]:
     """Wait until all the jobs have ended; the jobs as they ended, in the order asked for.
 
@@ -127,7 +129,9 @@ def wait(
 
     :param timeout: seconds; raises WaitTimedOut, naming those that are not finished, when they have passed
     :param on_end: called once for each job when it is seen to have ended
+    :param on_pause: called now and then, at first after some seconds, with the ids of those that are not finished
     """
+    told_at = time.monotonic()
     deadline = None if timeout is None else time.monotonic() + timeout
     ended: dict[str, Job] = {}
     pause = WAIT_FIRST_S
@@ -146,6 +150,9 @@ def wait(
             return [ended[job_id] for job_id in job_ids]
         if deadline is not None and time.monotonic() >= deadline:
             raise WaitTimedOut(f"Not finished after {timeout:g} s: {', '.join(missing)}.")
+        if on_pause is not None and time.monotonic() - told_at > PAUSE_S:
+            on_pause(missing)
+            told_at = time.monotonic()
         time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
         pause = WAIT_FIRST_S if finished else min(pause * 1.3, WAIT_MAX_S)
 

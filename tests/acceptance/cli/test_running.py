@@ -65,6 +65,13 @@ def test_waiting_ends_when_the_time_is_up(plugins: CommandLine) -> None:
     assert f"Not finished after 0.3s: {job_id}" in done.err
 
 
+def test_who_waits_is_told_why_nothing_happens(plugins: CommandLine) -> None:
+    job_id = posted(plugins("post", "greet"))
+    done = plugins("wait", job_id, "--timeout", "4s")
+    assert done.code == 124
+    assert done.err.count(f"job {job_id[:8]} waits: No conductor is running") == 1
+
+
 def test_a_waiting_job_is_cancelled_now(plugins: CommandLine) -> None:
     job_id = posted(plugins("post", "greet"))
     done = plugins("cancel", job_id[:8], "--wait")
