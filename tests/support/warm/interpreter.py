@@ -1,7 +1,8 @@
 """A Python that has imported jobrunner, and forks processes which go on as ``python -m jobrunner`` does.
 
-Run as a program with the descriptor of its line and the tree's root. A request on the line is JSON with four
-descriptors: stdin, stdout, stderr, and a pipe over which it tells of the process: its id, and then how it ended.
+Run as a program with the descriptor of its line and the tree's root. A request on the line is five descriptors: a
+file of JSON that says what is asked for, stdin, stdout, stderr, and a pipe over which it tells of the process: its id,
+and then how it ended.
 """
 
 from __future__ import annotations
@@ -100,10 +101,13 @@ class Interpreter:
                     os.read(woken, 4096)
             self._reap()
             if self._line in ready:
-                data, files, _, _ = socket.recv_fds(self._line, REQUEST_BYTES, 4)
+                data, files, _, _ = socket.recv_fds(self._line, 16, 5)
                 if not data:
                     break
-                self._fork(json.loads(data), files, on_interrupt)
+                request, *others = files
+                with open(request, "rb") as asked:
+                    asked.seek(0)
+                    self._fork(json.load(asked), others, on_interrupt)
         for pid in self._tells:
             os.kill(pid, signal.SIGKILL)
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -86,10 +87,12 @@ def start(
             command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
     told, tells = os.pipe()
-    request = {"arguments": list(arguments), "cwd": str(cwd), "environment": dict(env)}
-    with open(os.devnull, "rb") as nothing:
-        files = [nothing.fileno(), stdout.fileno(), stderr.fileno(), tells]
-        socket.send_fds(_interpreter(os.getpid()).line, [json.dumps(request).encode()], files)
+    asked = {"arguments": list(arguments), "cwd": str(cwd), "environment": dict(env)}
+    with open(os.devnull, "rb") as nothing, tempfile.TemporaryFile() as request:
+        request.write(json.dumps(asked).encode())
+        request.flush()
+        files = [request.fileno(), nothing.fileno(), stdout.fileno(), stderr.fileno(), tells]
+        socket.send_fds(_interpreter(os.getpid()).line, [b"start"], files)
     os.close(tells)
     return WarmProcess(int(_line(told)), told)
 
