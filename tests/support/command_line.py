@@ -64,7 +64,7 @@ class CommandLine:
                 code = process.wait(SECONDS)
             finally:
                 process.kill()
-            return Done(code=code, out=_text(out), err=_text(err))
+            return Done(code=code, out=text_of(out), err=text_of(err))
 
     def write(self, files: Mapping[str, str]) -> None:
         """Write text files below its directory."""
@@ -74,6 +74,8 @@ class CommandLine:
             file.write_text(content, encoding="utf-8")
 
 
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode()
+def text_of(file: IO[bytes]) -> str:
+    """All that is in a file, with the ends of lines as Python has them."""
+    with open(file.fileno(), encoding="utf-8", closefd=False) as text:
+        text.seek(0)
+        return text.read()
