@@ -61,6 +61,7 @@ def main(line: socket.socket, root: str) -> None:
     import_all()
     assert threading.active_count() == 1
     Interpreter(line, base).serve()
+    os._exit(0)  # nothing is left that would have to be tidied up
 
 
 def import_all() -> None:
@@ -162,7 +163,7 @@ def be(request: dict[str, Any], standard: list[int], path: list[str]) -> NoRetur
     if request["arguments"][:1] == ["run"]:
         prepare_fork_server()
     sys.argv[:] = ["jobrunner", *request["arguments"]]
-    leave(run_module())
+    leave(run())
 
 
 def open_standard_files() -> None:
@@ -183,7 +184,7 @@ def _standard_file(number: int) -> TextIO:
     return file
 
 
-def run_module() -> int:
+def run() -> int:
     """Run ``jobrunner/__main__.py``; the exit code."""
     try:
         runpy.run_module("jobrunner", run_name="__main__", alter_sys=True)

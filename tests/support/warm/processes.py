@@ -19,12 +19,10 @@ from typing import IO, TypeAlias
 PROGRAM = Path(__file__).with_name("interpreter.py")
 ROOT = Path(__file__).parents[3]
 START_S = 60.0
-READ_AT_START = ("LC_", "LANG", "PYTHON")
-"""Variables whose names start so are read by Python itself while it starts."""
-NO_MATTER = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "LANG", "LANGUAGE"}
-"""But these the interpreter heeds, or others overrule them."""
-TEXT = {"LC_ALL": "C.UTF-8", "LC_CTYPE": "C.UTF-8"}
-"""And to these it holds itself; Python takes them where no locale is set, too."""
+NO_MATTER = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+"""Of the variables that Python reads while it starts, those that the interpreter heeds."""
+LOCALES = {"C", "POSIX", "C.UTF-8"}
+"""With each of these Python reads and writes UTF-8, as the interpreter does."""
 
 Process: TypeAlias = "WarmProcess | subprocess.Popen[bytes]"
 
@@ -98,10 +96,8 @@ def start(
 
 
 def _needs_its_own_python(environment: Mapping[str, str]) -> bool:
-    read = {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
-    if "LANG" in read and "LC_ALL" not in read:
-        return True
-    if not {name: value for name, value in read.items() if name not in NO_MATTER}.items() <= TEXT.items():
+    locale = next(filter(None, map(environment.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "C")
+    if locale not in LOCALES or any(name.startswith("PYTHON") for name in environment.keys() - NO_MATTER):
         return True
     places = environment.get("PYTHONPATH", "").split(os.pathsep)
     return any(Path(place, "sitecustomize.py").exists() for place in places if place)
