@@ -140,6 +140,10 @@ def postgres_server(pytestconfig: pytest.Config) -> PostgresServer:
 # Something new for each test
 
 
+WITHOUT_TLS = "?ssl_disabled=true"
+"""Saves PyMySQL loading the machine's certificates for each connection: 25 ms of processor time."""
+
+
 def fresh_database(server: Server) -> Iterator[str]:
     url = server.create_database()
     yield url
@@ -153,7 +157,8 @@ def redis_url(redis_server: RedisServer) -> Iterator[str]:
 
 @pytest.fixture
 def mariadb_url(mariadb_server: MariaDbServer) -> Iterator[str]:
-    yield from fresh_database(mariadb_server)
+    for url in fresh_database(mariadb_server):
+        yield url + WITHOUT_TLS
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_check_makes_no_file(jobrunner: CommandLine) -> None:
 
 
 def test_database_that_does_not_exist(jobrunner: CommandLine, mariadb_url: str) -> None:
-    done = jobrunner("db", "upgrade", "--persistence-url", f"{mariadb_url}_which_is_not_there")
+    done = jobrunner("db", "upgrade", "--persistence-url", mariadb_url.replace("?", "_which_is_not_there?"))
     assert done.code == 75
     assert "Unknown database" in done.err
     assert "Does the database exist" in done.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import warm
 from tests.support.command_line import CommandLine, Done
 from tests.support.servers import MariaDbServer, PostgresServer, RedisServer
 
@@ -216,9 +216,9 @@ def start_conductor(jobrunner: CommandLine) -> Iterator[Callable[[str], None]]:
 
         def start(name: str) -> None:
             log = jobrunner.home / f"{len(list(jobrunner.home.glob('*.log')))}.log"
-            with log.open("w") as out:
-                process = subprocess.Popen(
-                    jobrunner.command("run", "--name", name, "--processes", "1"),
+            with log.open("wb") as out:
+                process = warm.start(
+                    ["run", "--name", name, "--processes", "1"],
                     cwd=jobrunner.home,
                     env=jobrunner.environment(),
                     stdout=out,

@@ -1,5 +1,7 @@
 """Conductors as processes, and what they left: start, kill and pause them, wait for states, read the evidence.
 
+The processes are warm ones (see :mod:`tests.support.warm`), unless the cluster is ``cold``.
+
 Everything waits with a deadline; what fails shows the ends of the conductors' logs.
 """
 
@@ -8,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -29,6 +29,7 @@ from jobrunner.model import AtomRecord, CancelMode, Job, JobState, Posting
 from jobrunner.persistence import flows, ownership
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from tests.support import warm
 
 FLOWS = Path(__file__).with_name("flows")
 ROOT = Path(__file__).parents[2]
@@ -69,15 +70,14 @@ class Conductor:
             "JOBRUNNER_CONDUCTOR__NAME": name,
             **{f"JOBRUNNER_{key.upper()}": str(value) for key, value in settings.items()},
         }
-        command = [sys.executable, "-m", "jobrunner", "run", *(["--once"] if once else [])]
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
+            self.process = warm.start(
+                ["run", *(["--once"] if once else [])],
                 env=environment,
                 cwd=cluster.directory,
                 stdout=log,
                 stderr=log,
-                stdin=subprocess.DEVNULL,
+                cold=cluster.cold,
             )
 
     @property
@@ -141,12 +141,22 @@ class Conductor:
 
 
 class Cluster:
-    """A store, a board, and the conductors that a test starts on them."""
+    """A store, a board, and the conductors that a test starts on them.
+
+    :param cold: the conductors' processes import for themselves what they need
+    """
 
     def __init__(
-        self, directory: Path, *, store_url: str, board_url: str | None = None, lease: float = 1.0
+        self,
+        directory: Path,
+        *,
+        store_url: str,
+        board_url: str | None = None,
+        lease: float = 1.0,
+        cold: bool = False,
     ) -> None:
         self.directory = directory
+        self.cold = cold
         self.evidence_path = directory / "evidence"
         self.environment = {
             "JOBRUNNER_PERSISTENCE__URL": store_url,

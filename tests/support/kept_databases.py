@@ -58,10 +58,15 @@ def ready_url(
     request: pytest.FixtureRequest, kept_databases: Callable[[str], str], tmp_path: Path
 ) -> Iterator[str]:
     """A database with its tables and nothing in them."""
-    url = kept_databases(request.param)
-    if request.param == "sqlite":
-        shutil.copy(url.removeprefix("sqlite:///"), tmp_path / "jobrunner.sqlite")
-        yield f"sqlite:///{tmp_path}/jobrunner.sqlite"
+    yield from ready(request.param, kept_databases, tmp_path)
+
+
+def ready(kind: str, kept_databases: Callable[[str], str], directory: Path) -> Iterator[str]:
+    """The same of one kind; when it comes to its end nobody may be connected any more."""
+    url = kept_databases(kind)
+    if kind == "sqlite":
+        shutil.copy(url.removeprefix("sqlite:///"), directory / "jobrunner.sqlite")
+        yield f"sqlite:///{directory}/jobrunner.sqlite"
         return
     yield url
     empty(url)

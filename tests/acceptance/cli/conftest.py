@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from jobrunner.persistence.database import Database
+from tests.support import warm
 from tests.support.command_line import CommandLine
 from tests.support.stored import DEADLINE_S, Rows
 
@@ -110,22 +110,19 @@ def rows(jobrunner: CommandLine) -> Iterator[Rows]:
 
 
 @pytest.fixture
-def conductor(plugins: CommandLine) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def conductor(plugins: CommandLine) -> Iterator[Callable[..., warm.Process]]:
     """Starts conductors with one worker; what still runs is stopped when the test ends."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[warm.Process] = []
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        log = (plugins.home / "conductor.log").open("a")
-        process = subprocess.Popen(
-            plugins.command("run", "--processes", "1", "--jobs", "4", *arguments),
-            cwd=plugins.home,
-            env=plugins.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            text=True,
-        )
-        log.close()
+    def start(*arguments: str) -> warm.Process:
+        with (plugins.home / "conductor.log").open("ab") as log:
+            process = warm.start(
+                ["run", "--processes", "1", "--jobs", "4", *arguments],
+                cwd=plugins.home,
+                env=plugins.environment(),
+                stdout=log,
+                stderr=log,
+            )
         started.append(process)
         return process
 

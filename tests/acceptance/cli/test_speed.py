@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from tests.support.command_line import CommandLine
 from tests.support.stored import posted
@@ -14,10 +15,11 @@ TRIES = 7
 
 def fastest(jobrunner: CommandLine, *arguments: str) -> float:
     """The best of several, so that a busy machine does not count."""
+    afresh = replace(jobrunner, cold=True)
     times = []
     for _ in range(TRIES):
         start = time.perf_counter()
-        assert jobrunner(*arguments).code == 0
+        assert afresh(*arguments).code == 0
         times.append(time.perf_counter() - start)
     return min(times)
 

@@ -6,8 +6,7 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +23,8 @@ from tests.acceptance.hostile.conftest import Besieged
 from tests.acceptance.hostile.entries import ENTRIES, write_to_redis, write_to_table
 from tests.acceptance.hostile.postings import MODULE, ONLY_TEXT
 from tests.acceptance.hostile.rows import ENDED, FAIL, POISON, UNREADABLE, WAIT
-from tests.support.command_line import Done
+from tests.support import warm
+from tests.support.command_line import Done, text_of
 from tests.support.conductors import ROOT
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud800-\udfff]")
@@ -135,19 +135,20 @@ def look(cluster: Besieged, *arguments: str) -> Done:
         "NO_COLOR": "1",
         "LC_ALL": "C.UTF-8",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "jobrunner", *arguments],
-        cwd=cluster.directory,
-        env={**variables, "PYTHONPATH": str(ROOT), **cluster.environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=120,
-    )
-    out, err = (text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr))
+    with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file:
+        process = warm.start(
+            arguments,
+            cwd=cluster.directory,
+            env={**variables, "PYTHONPATH": str(ROOT), **cluster.environment},
+            stdout=out_file,
+            stderr=err_file,
+        )
+        code = process.wait(120)
+        out, err = (text_of(file) for file in (out_file, err_file))
     assert not CONTROLS.search(out + err), arguments
     assert "internal error" not in err
     assert "Traceback" not in err
-    return Done(code=done.returncode, out=out, err=err)
+    return Done(code=code, out=out, err=err)
 
 
 def test_people_can_look_at_all_of_it(besieged: Besieged) -> None:

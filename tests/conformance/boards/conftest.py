@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,8 +12,10 @@ import sqlalchemy as sa
 from jobrunner.boards import open_board
 from jobrunner.boards.board import Board
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.tables import settings
+from tests.support.kept_databases import kept_databases, ready
+
+__all__ = ["kept_databases"]
 
 
 @pytest.fixture(
@@ -23,14 +26,14 @@ from jobrunner.persistence.tables import settings
         pytest.param("postgres", marks=pytest.mark.postgresql),
     ]
 )
-def board_url(request: pytest.FixtureRequest) -> str:
+def board_url(
+    request: pytest.FixtureRequest, kept_databases: Callable[[str], str], tmp_path: Path
+) -> Iterator[str]:
     """An empty board's URL; a sql board has its tables."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    if request.param != "redis":
-        database = Database(url)
-        upgrade(database)
-        database.close()
-    return url
+    if request.param == "redis":
+        yield request.getfixturevalue("redis_url")
+    else:
+        yield from ready(request.param, kept_databases, tmp_path)
 
 
 @pytest.fixture

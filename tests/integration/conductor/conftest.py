@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.conductors import Cluster, cluster
+from tests.support.kept_databases import kept_databases, ready
 from tests.support.runs import Runs
+
+__all__ = ["kept_databases"]
+
+
+@pytest.fixture
+def sqlite_url(kept_databases: Callable[[str], str], tmp_path: Path) -> Iterator[str]:
+    """A new SQLite file that has its tables."""
+    yield from ready("sqlite", kept_databases, tmp_path)
 
 
 @pytest.fixture

@@ -5,11 +5,19 @@ from __future__ import annotations
 import threading
 
 import psutil
+import pytest
 
 from tests.support.conductors import Cluster
 
 MIB = 1024 * 1024
 IDLE_S = 3.0
+
+
+@pytest.fixture(autouse=True)
+def _cold(request: pytest.FixtureRequest) -> None:
+    """Memory that comes from the interpreter of tests would not count."""
+    for name in {"networked", "anywhere"} & set(request.fixturenames):
+        request.getfixturevalue(name).cold = True
 
 
 def resident(process: psutil.Process) -> float:
