@@ -176,7 +176,8 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _brief(error: BaseException) -> str:
-    return re.sub(r",? script: \w+,? on @\S+$|\s+", " ", str(error)).strip() or type(error).__name__
+    text = re.sub(r",? script: \w+,? on @\S+$|\s+", " ", str(error)).strip() or type(error).__name__
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _explain(error: Exception) -> tuple[str, str]:
