@@ -224,7 +224,9 @@ class Config(Section):
     @classmethod
     def _board_scheme(cls, board: BoardSection) -> BoardSection:
         if board.url is not None and "://" not in board.url:
-            raise ValueError(f"board.url is not a URL: {board.url!r}")
+            raise ValueError(
+                "board.url is not a URL such as redis://host:6379/0"
+            )  # not told: it may hold a password
         return board
 
     @model_validator(mode="after")
@@ -333,8 +335,18 @@ def with_password(url: str, password: str | None, *, strip: bool = False) -> str
 
 
 def hide_password(url: str) -> str:
-    """``url`` fit to be printed."""
-    return with_password(url, "***").replace("%2A%2A%2A", "***") if _has_password(url) else url
+    """A URL without any password in it, even if it is not well-formed, or the password is in its query."""
+    url = _SECRET_QUERY.sub(r"\1***", url)
+    if _has_password(url):
+        return with_password(url, "***").replace("%2A%2A%2A", "***")
+    if url.startswith("sqlite"):
+        return url
+    # a password with an unquoted slash or hash: urlsplit does not see it as one, people do
+    return _USER_AND_PASSWORD.sub(r"\1:***@", url)
+
+
+_SECRET_QUERY = re.compile(r"([?&;][^=&;]*(?:pass|pw|secret|token)[^=&;]*=)[^&;#]*", re.IGNORECASE)
+_USER_AND_PASSWORD = re.compile(r"^([a-z][a-z0-9+.-]*://[^:/@?#]*):.*@", re.IGNORECASE | re.DOTALL)
 
 
 def _has_password(url: str) -> bool:
@@ -356,7 +368,10 @@ def _read_toml(file: Path) -> dict[str, dict[str, Any]]:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"The configuration file {file} cannot be read: {error}.") from error
+        raise ConfigError(
+            f"The configuration file {file} cannot be read: {error}.",
+            hint="Mend it, or name another with --config or JOBRUNNER_CONFIG.",
+        ) from error
     loose = sorted(key for key, value in content.items() if not isinstance(value, dict))
     if loose:
         raise ConfigError(
@@ -440,7 +455,8 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         if fault["type"] == "extra_forbidden":
             message = f"there is no such key{_similar(fault['loc'])}"
         origin = f" (from {origins[place]})" if place in origins else ""
-        lines.append(f"{place + ': ' if place else ''}{message}{origin}.")
+        line = f"{place + ': ' if place else ''}{message}{origin}"
+        lines.append(line if line.endswith("?") else f"{line}.")
     return "\n".join(lines)
 
 

@@ -111,7 +111,18 @@ def without_password(url: str) -> str:
     return f"{parts.scheme}://{user}{hidden}{at}{hosts}{parts.path}{'?' if query else ''}{query}"
 
 
+def _is_cut_short(url: str) -> bool:
+    """Whether a password has an unquoted character with which a URL's account and host end."""
+    parts = urlsplit(url)
+    return parts.scheme != "unix" and "@" not in parts.netloc and "@" in parts.path + parts.fragment
+
+
 def _client(url: str) -> redis.Redis:
+    if _is_cut_short(url):  # whose parts are not what they seem, so none of them is told
+        raise ConfigError(
+            "board.url is not valid: its user or password contains / or #.",
+            hint="Write them as %2F and %23 there, or give board.password_file instead.",
+        )
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower().replace("valkey", "redis")
     options: dict[str, Any] = {
@@ -165,7 +176,8 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _brief(error: BaseException) -> str:
-    return re.sub(r",? script: \w+,? on @\S+$|\s+", " ", str(error)).strip() or type(error).__name__
+    text = re.sub(r",? script: \w+,? on @\S+$|\s+", " ", str(error)).strip() or type(error).__name__
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _explain(error: Exception) -> tuple[str, str]:

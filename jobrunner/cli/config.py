@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -23,8 +22,6 @@ it is for and where the value came from: a file, a variable, or a flag. Password
 PATH = "Print the path of the configuration file that is read."
 DEFAULT = "default"
 HIDDEN = "***"
-SECRET_QUERY = re.compile(r"([?&;][^=&;]*(?:pass|pw|secret|token)[^=&;]*=)[^&;#]*", re.IGNORECASE)
-USER_AND_PASSWORD = re.compile(r"^([a-z][a-z0-9+.-]*://[^:/@?#]*):.*@", re.IGNORECASE | re.DOTALL)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -108,23 +105,13 @@ def toml_lines(entries: list[Entry]) -> Iterator[str]:
             yield f"{line}  {output.styled(f'# {text.clean(entry.origin)}', 'dim')}"
 
 
-def hide_secrets(url: str) -> str:
-    """A URL without any password in it, even if it is not well-formed, or the password is in its query."""
-    from jobrunner.config import hide_password
-
-    url = SECRET_QUERY.sub(rf"\1{HIDDEN}", url)
-    hidden = hide_password(url)
-    if hidden == url and not url.startswith("sqlite"):
-        # a password with an unquoted slash or hash: urlsplit does not see it as one, people do
-        hidden = USER_AND_PASSWORD.sub(rf"\1:{HIDDEN}@", url)
-    return hidden
-
-
 def _printable(name: str, value: Any) -> Any:
     if value is not None and "password" in name:
         return HIDDEN
     if isinstance(value, str) and "://" in value:
-        return hide_secrets(value)
+        from jobrunner.config import hide_password
+
+        return hide_password(value)
     if isinstance(value, tuple):
         return [_printable_item(item) for item in value]
     return value

@@ -38,6 +38,7 @@ _DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
 }
+_URLS = "Use sqlite:////path, mysql+pymysql://user:password@host/db or postgresql+psycopg://user:password@host/db."
 _NOW_MS = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
@@ -61,7 +62,7 @@ class Database:
         if self.dialect not in _NOW_MS:
             raise ConfigError(
                 f"persistence.url names a database that is not supported: {self.url.get_backend_name()!r}.",
-                hint="Use sqlite:///path, mysql+pymysql://user:password@host/db or postgresql+psycopg://user@host/db.",
+                hint=_URLS,
             )
         self.engine = make_engine(self.url, self.dialect, pool_size=pool_size, answer_timeout=answer_timeout)
 
@@ -176,11 +177,19 @@ def _normal_url(text: str) -> URL:
     try:
         url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError) as error:
+        raise ConfigError("persistence.url is not a database URL.", hint=_URLS) from error
+    if "@" in (url.host or ""):
         raise ConfigError(
-            "persistence.url is not a database URL.",
-            hint="It looks like mysql+pymysql://user:password@host/database.",
-        ) from error
+            "persistence.url has more than one @, so where its password ends is not clear.",
+            hint="Write one that belongs to the user or password as %40, or give persistence.password_file instead.",
+        )
     url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+    try:
+        url.get_dialect()
+    except sa.exc.NoSuchModuleError as error:
+        raise ConfigError(
+            f"persistence.url names a database or driver that is not known: {url.drivername}.", hint=_URLS
+        ) from error
     if url.get_backend_name() == "mysql" and "charset" not in url.query:
         url = url.update_query_dict({"charset": "utf8mb4"})
     return url

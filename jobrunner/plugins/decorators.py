@@ -8,8 +8,17 @@ from typing import Any, TypeVar, overload
 
 from jobrunner.errors import PluginError
 from jobrunner.model import Priority
+from jobrunner.plugins.declared import (
+    is_critical,
+    read_engine,
+    read_holds,
+    read_priority,
+    read_retry,
+    read_run_limits,
+    read_timeout,
+    read_unique,
+)
 from jobrunner.plugins.docstrings import first_paragraph
-from jobrunner.plugins.quantities import parse_duration
 from jobrunner.plugins.registry import (
     Capability,
     JobType,
@@ -17,16 +26,11 @@ from jobrunner.plugins.registry import (
     current_registry,
     origin_of,
 )
-from jobrunner.plugins.retrying import retries
-from jobrunner.plugins.run_limits import Duration, run_limits
-from jobrunner.policies import Hold, Policies, RetryPolicy, RunLimits
+from jobrunner.plugins.run_limits import Duration
+from jobrunner.policies import Hold, Policies, RetryPolicy
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Names = Iterable[str | Callable[..., Any]]
-
-ENGINES = ("serial", "parallel")
-CRITICAL = "CRITICAL"
-"""In the place of a priority: a critical job."""
 
 
 @overload
@@ -105,20 +109,20 @@ def job(
         _check_function(factory, "job")
         check_signature(factory)
         origin = _origin(factory)
-        is_critical = critical or (isinstance(priority, str) and priority.upper() == CRITICAL)
+        highest = critical or is_critical(priority)
         job_type = JobType(
             name=check_name(factory.__name__ if name is None else name, "job type"),
             factory=factory,
             description=description or first_paragraph(factory.__doc__),
             capabilities=capability_names(capabilities),
-            timeout=_timeout(timeout, factory),
-            engine=_engine(engine, max_workers, factory),
+            timeout=read_timeout(timeout, factory),
+            engine=read_engine(engine, max_workers, factory),
             max_workers=max_workers,
-            priority=None if is_critical else _priority(priority, factory),
+            priority=None if highest else read_priority(priority, factory),
             policies=Policies(
-                retry=_retry(retry, factory),
-                critical=is_critical,
-                run=_run_limits(
+                retry=read_retry(retry, factory),
+                critical=highest,
+                run=read_run_limits(
                     factory,
                     isolation=isolation,
                     memory=memory,
@@ -128,8 +132,8 @@ def job(
                     grace=grace,
                 ),
             ),
-            holds=_holds(name, holds, max_running, rate, factory),
-            unique=_unique(unique, factory),
+            holds=read_holds(name, holds, max_running, rate, factory),
+            unique=read_unique(unique, factory),
             **origin,
         )
         current_registry().add_type(job_type)
@@ -193,7 +197,7 @@ def register_capability(name: Any = None, *, timeout: Duration | None = None) ->
             name=check_name(predicate.__name__ if name is None else name, "capability"),
             predicate=predicate,
             description=first_paragraph(predicate.__doc__),
-            timeout=_timeout(timeout, predicate),
+            timeout=read_timeout(timeout, predicate),
             **_origin(predicate),
         )
         current_registry().add_capability(capability)
@@ -236,89 +240,3 @@ def _check_function(function: object, decorator: str) -> None:
 def _origin(function: Callable[..., Any]) -> dict[str, Any]:
     package, source = origin_of(function.__module__)
     return {"module": function.__module__, "package": package, "source": source}
-
-
-def _timeout(timeout: Duration | None, function: Callable[..., Any]) -> float | None:
-    if timeout is None:
-        return None
-    try:
-        seconds = parse_duration(timeout)
-    except ValueError as error:
-        raise PluginError(f"the timeout of {function.__qualname__}: {error}") from None
-    if seconds <= 0:
-        raise PluginError(
-            f"the timeout of {function.__qualname__} is {timeout!r}, and has to be more than nothing"
-        )
-    return seconds
-
-
-def _run_limits(function: Callable[..., Any], **given: Any) -> RunLimits | None:
-    try:
-        return run_limits(**given)
-    except ValueError as error:
-        raise PluginError(f"the limits of {function.__qualname__}: {error}") from None
-
-
-def _engine(engine: str, max_workers: int | None, function: Callable[..., Any]) -> str:
-    if engine not in ENGINES:
-        raise PluginError(
-            f"the engine of {function.__qualname__} is {engine!r}, and can be {' or '.join(ENGINES)}"
-        )
-    if max_workers is not None and (isinstance(max_workers, bool) or max_workers < 1):
-        raise PluginError(
-            f"max_workers of {function.__qualname__} is {max_workers!r}, and has to be at least 1"
-        )
-    return engine
-
-
-def _holds(
-    name: str | None,
-    holds: str | Hold | Iterable[str | Hold],
-    max_running: int | None,
-    rate: str | None,
-    function: Callable[..., Any],
-) -> tuple[Hold, ...]:
-    from jobrunner.plugins.holds import hold_of_type, holds_of, merged
-
-    try:
-        own = hold_of_type(name or function.__name__, max_running, rate)
-        return merged(holds_of(holds), [] if own is None else [own])
-    except (ValueError, TypeError) as error:
-        raise PluginError(f"what {function.__qualname__} holds: {error}") from None
-
-
-def _unique(unique: bool | Iterable[str], function: Callable[..., Any]) -> bool | tuple[str, ...]:
-    if isinstance(unique, bool):
-        return unique
-    names = (unique,) if isinstance(unique, str) else tuple(unique)
-    known = inspect.signature(function).parameters
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise PluginError(
-            f"{function.__qualname__} cannot be unique by {', '.join(map(repr, unknown)) or 'nothing'}: "
-            f"name some of its parameters ({', '.join(known) or 'it has none'}), or say True for all"
-        )
-    return tuple(sorted(names))
-
-
-def _priority(priority: Priority | str | int | None, function: Callable[..., Any]) -> Priority | None:
-    if priority is None:
-        return None
-    try:
-        if isinstance(priority, str):
-            return Priority[priority.upper().replace("-", "_")]
-        return Priority(priority)
-    except (KeyError, ValueError):
-        names = ", ".join([CRITICAL, *(level.name for level in Priority)])
-        raise PluginError(
-            f"the priority of {function.__qualname__} is {priority!r}, and can be {names}"
-        ) from None
-
-
-def _retry(retry: int | RetryPolicy | None, function: Callable[..., Any]) -> RetryPolicy | None:
-    if retry is None or isinstance(retry, RetryPolicy):
-        return retry
-    try:
-        return retries(retry)
-    except ValueError as error:
-        raise PluginError(f"the retry of {function.__qualname__}: {error}") from None

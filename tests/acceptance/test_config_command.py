@@ -55,3 +55,16 @@ def test_file_with_a_fault_is_refused_with_the_fault(
     done = jobrunner("config", "show")
     assert (done.code, done.out) == (2, "")
     assert words in done.err
+
+
+def test_what_is_no_url_is_refused_without_telling_it(jobrunner: CommandLine) -> None:
+    done = jobrunner("list", "--board-url", "redis//:secret@host")
+    assert (done.code, done.out) == (2, "")
+    assert "board.url is not a URL" in done.err
+    assert "secret" not in done.err
+
+
+def test_a_misspelt_key_is_answered_with_the_right_one(jobrunner: CommandLine) -> None:
+    jobrunner.write({"jobrunner.toml": "[bord]\nprefix = 'x'\n"})
+    assert "bord: there is no such key; did you mean board" in (told := jobrunner("list").err)
+    assert "?." not in told

@@ -262,7 +262,19 @@ def test_a_database_in_memory_is_shared_by_threads() -> None:
     with_memory.close()
 
 
-@pytest.mark.parametrize("url", ["oracle://x/y", "no url", "mysql://u@h:port/d"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "oracle://x/y",
+        "no url",
+        "mysql://u@h:port/d",
+        "mysql+nodriver://u:secret@h/d",
+        "nothing+nodriver://u:secret@h/d",
+        "mysql://u:half@secret@h/d",
+    ],
+)
 def test_a_url_that_names_nothing_we_know_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"persistence\.url"):
+    with pytest.raises(ConfigError, match=r"persistence\.url") as refused:
         Database(url)
+    assert "secret" not in refused.value.message
+    assert refused.value.hint

@@ -102,3 +102,15 @@ def test_importing_the_boards_loads_no_driver_and_no_client() -> None:
     code = "import sys, jobrunner.boards; print({'redis', 'sqlalchemy', 'psycopg', 'stevedore'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://me:se/cret@host/0", "redis://me:se#cret@host/0", "redis://:1/cret@host"]
+)
+def test_a_password_that_cuts_its_url_short_is_not_told(url: str) -> None:
+    with pytest.raises(ConfigError, match="user or password") as refused:
+        open_board(url)
+    told = f"{refused.value.message} {refused.value.hint}"
+    assert "cret" not in told
+    assert "'se'" not in told
+    assert "%2F" in told

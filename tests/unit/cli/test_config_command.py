@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobrunner.cli.config import Entry, entries_of, hide_secrets, toml_lines
-from jobrunner.config import Config, load_config
+from jobrunner.cli.config import Entry, entries_of, toml_lines
+from jobrunner.config import Config, hide_password, load_config
 
 
 def entries(**environ: str) -> dict[str, Entry]:
@@ -55,7 +55,7 @@ def test_origin_is_told() -> None:
     ],
 )
 def test_password_in_a_url_is_hidden(url: str, shown: str) -> None:
-    assert hide_secrets(url) == shown
+    assert hide_password(url) == shown
 
 
 def test_password_of_its_own_is_hidden() -> None:
