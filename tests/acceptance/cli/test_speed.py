@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import time
+import resource
 from dataclasses import replace
 
 from tests.support.command_line import CommandLine
 from tests.support.stored import posted
 
 HELP_S = 0.3
-STATUS_S = 0.8
-TRIES = 7
+STATUS_S = 0.9
+"""Of a processor: what others do on a busy machine does not count."""
+TRIES = 5
 
 
 def fastest(jobrunner: CommandLine, *arguments: str) -> float:
-    """The best of several, so that a busy machine does not count."""
+    """Seconds of a processor that a command takes: the best of several."""
     afresh = replace(jobrunner, cold=True)
     times = []
     for _ in range(TRIES):
-        start = time.perf_counter()
+        before = _used_by_children_s()
         assert afresh(*arguments).code == 0
-        times.append(time.perf_counter() - start)
+        times.append(_used_by_children_s() - before)
     return min(times)
+
+
+def _used_by_children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_help_answers_at_once(jobrunner: CommandLine) -> None:
