@@ -123,10 +123,10 @@ class Board(abc.ABC):
     def call(
         self, owner: str, job_ids: Sequence[str], classes: Collection[JobClass], *, limit: int, lease: float
     ) -> list[str]:
-        """Claim up to ``limit`` of the given jobs for ``owner``, in the order given, and ``hasten`` the others; their ids.
+        """Claim up to ``limit`` of the given jobs for ``owner``, in the order given; ``hasten`` the others.
 
-        For jobs whose turn it is: those that are waiting or delayed are claimed if they are of one of these classes. In
-        one step, and without waking anybody for what is claimed.
+        For jobs whose turn it is: those that are waiting or delayed are claimed if they are of one of these classes; the
+        ids of those. In one step, and without waking anybody for what is claimed.
         """
 
     @abc.abstractmethod

@@ -5,8 +5,8 @@ transaction, which a claim that finds nothing does not begin. The clock is the d
 
 Statements in a transaction of its own: ``claim`` four and one more for each class that it takes jobs of (three for one
 class; two if nothing waits, on SQLite); ``post`` two per 500 entries; ``keep``, ``release``, ``hasten`` and ``consume``
-two per 500 jobs; ``call`` three; ``known`` and ``owners`` one per 500; ``classes`` three. ``count`` reads an index once, so it grows
-with the board. How soon a ``wait`` hears of work is told in :mod:`~jobrunner.boards.sql_ears`.
+two per 500 jobs, ``call`` three; ``known`` and ``owners`` one per 500; ``classes`` three. ``count`` reads an index
+once, so it grows with the board. How soon a ``wait`` hears of work is told in :mod:`~jobrunner.boards.sql_ears`.
 """
 
 from __future__ import annotations

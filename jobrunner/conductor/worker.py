@@ -110,7 +110,7 @@ class Worker:
         self._database = database
         self._link = Link(database)
         self._tags = TagLimits()
-        self._refused: list[Job] = []
+        self._passing = PassingOn(self._link)
         self._writer = Writer(self._database, patience=config.persistence.patience)
         self._parts = RunParts(
             writer=self._writer,
@@ -149,7 +149,7 @@ class Worker:
     def _steps(self, board: Board) -> list[Step]:
         """What is done after jobs were left."""
         waker = Waker(self._database, board)
-        return [PassingOn(self._database, board), waker, lambda left: self._follow(board, left)]
+        return [waker, lambda left: self._follow(board, left)]
 
     def _follow(self, board: Board, left: Sequence[Job]) -> None:
         """Let those go on that come after jobs which have ended."""
@@ -182,7 +182,8 @@ class Worker:
 
     def _step(self, board: Board, scout: Scout) -> bool:
         """Tell the board what ended, then claim, or wait; False if there is nothing left to do."""
-        self._tell(board)
+        self.ended.tell(board)
+        self._pass_on(board)
         self._aftermath.go()
         if self._drained:
             return self._rest()
@@ -206,29 +207,35 @@ class Worker:
         self._woken.clear()
         return True
 
-    def _tell(self, board: Board) -> None:
-        """Tell the board what ended; then look again whether those that were refused a permit have to wait."""
-        self.ended.tell(board)
-        refused, self._refused = self._refused, []
-        for job in refused:
-            self._aftermath.note(job)
+    def _pass_on(self, board: Board) -> None:
+        """Run those whose turn it is to have what jobs left here of semaphores; others are called for the rest."""
+        if not self._passing:
+            return
+        takes = not (self._drained or self.alone or self._stopping.is_set())
+        classes, claimed_at = self._classes if takes else (), boottime()
+        limit = self.slots - len(self.held)
+        ids = self._passing.take_over(board, self.owner, classes, limit=limit, lease=self.lease)
+        if ids:
+            self._start(ids, claimed_at + self.lease)
 
     def _wait_for_room(self) -> bool:
         """Wait for a free slot; while more jobs wait than there are slots, a moment longer, for several of them.
 
-        A claim costs a transaction whatever its size, so short jobs are claimed by the handful.
+        False if there is none, or something else is to be done first. A claim costs a transaction whatever its size, so
+        short jobs are claimed by the handful.
         """
         if not self.held.wait_below(self.slots, WAIT_S):
             return False
         if self._backlog:
             self.held.wait_below(self.slots - self.slots // 2 + 1, GATHER_S)
-        return True
+        return not self._passing
 
     def _any_waits(self, board: Board) -> bool:
         return bool(board.peek(self._plain_classes(board), limit=1))
 
     def _is_idle(self) -> bool:
-        return not len(self.held) and not len(self.ended) and not self._aftermath.is_busy
+        busy = len(self.held) or len(self.ended) or self._passing or self._aftermath.is_busy
+        return not busy
 
     def _open_board(self) -> Board | None:
         """The board, as soon as it can be reached; None if the worker is stopped before."""
@@ -253,9 +260,10 @@ class Worker:
         while not self.held.wait_below(1, WAIT_S):
             pass
         try:
-            self._tell(board)
+            self.ended.tell(board)
+            self._pass_on(board)
             board.release_owner(self.owner)
-        except BoardUnavailable as error:
+        except (BoardUnavailable, StoreUnavailable) as error:
             log.warning("%s What was held is free when its lease ends.", error.message)
         self._aftermath.stop()
         board.close()
@@ -341,11 +349,13 @@ class Worker:
             self.ended.goes_back([job_id], delay=seconds)
         for refused in begun.refused:
             self.ended.goes_back([refused.job.id], delay=refused.delay)
-        self._refused += [refused.job for refused in begun.refused]
+            self._passing.note(
+                refused.job
+            )  # once the board has it again: what ended meanwhile saw nobody waiting
         not_now = [*begun.corrupt, *begun.early, *(refused.job.id for refused in begun.refused)]
         self.held.not_begun([*gone, *not_now])
         for job in begun.set_aside:
-            self._aftermath.note(job)
+            self._note_left(job)
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
         for job in begun.started:
@@ -452,11 +462,13 @@ class Worker:
             self.ended.finished([job.id], then=then)
         else:
             self.ended.job_goes_back(job, delay=outcome.delay, then=then)
-        self._aftermath.note(job)
-        if job.policies.holds:
-            self._aftermath.go()  # somebody waits for what it held
-        self.held.remove(held)
+        self.held.remove(held, hurry=self._note_left(job))
         self._wake()
+
+    def _note_left(self, job: Job) -> bool:
+        """A job was left: note what follows from that; whether others may wait for what it held."""
+        self._aftermath.note(job)
+        return self._passing.note(job)
 
     # -- the supervisor's side
 
@@ -505,7 +517,7 @@ class Worker:
         """A job's own process is over; if it was ended by force, nobody has followed up on it yet."""
         job = self.held.back(message["id"])
         if job is not None and message["by_force"]:
-            self._aftermath.note(job)
+            self._note_left(job)
         self._wake()
 
     def _on_give_way(self, message: Message) -> None:
@@ -565,4 +577,4 @@ def _used_s() -> float:
 
 def _is_waited_for(job: Job) -> bool:
     """Whether others are likely to wait for the job's end; for those of which that is not known, it may take longer."""
-    return job.jobset_id is not None or PassingOn.concerns(job) or Waker.concerns(job)
+    return job.jobset_id is not None or Waker.concerns(job)

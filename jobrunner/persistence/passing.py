@@ -6,19 +6,24 @@ Looking locks nothing: what is seen may be over a moment later, and whoever is c
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from jobrunner.model import TERMINAL_STATES, JobState
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.permits import GRANTED, LINE_QUERY, LINE_SEEN, semaphore_of_row
-from jobrunner.persistence.semaphores import Semaphore, Terms, Wish
+from jobrunner.persistence.link import Link
+from jobrunner.persistence.permits import LINE_SEEN, Ask, held, line_of, look_at
+from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.semaphores import Semaphore, Terms
 from jobrunner.persistence.tables import jobs, permits, semaphores
 
 AT_ONCE = 500
+FIRST_SEEN = 16
+"""So many of a line are looked at first: mostly one or none of them can begin."""
 COMES_MS = 10_000
 """Who was called, and does not come within this time, is not waited for any more."""
 FORGET_MS = 24 * 3_600_000
@@ -30,11 +35,59 @@ _LEFT = tuple(
 """In these states a job holds nothing. One that is suspended may: it is on its way to a process of its own."""
 
 
-def next_in_line(database: Database, names: Sequence[str]) -> list[str]:
-    """The jobs that wait for these semaphores and could begin now; the first in line first."""
+def next_in_line(database: Database, names: Sequence[str], *, link: Link | None = None) -> list[str]:
+    """The jobs that wait for these semaphores and could begin now; the first in line first.
+
+    Not one that would be refused another of them: whoever is refused looks for all that it needs, and so would call
+    itself again and again.
+
+    :param link: a connection that is at hand, which saves asking for another; on SQLite readers wait for nobody
+    """
+    if link is not None and database.dialect != "sqlite":
+        return link.pipelined(lambda pipeline: _next_in_line(pipeline.ask, database.dialect, names))
     with database.read() as connection:
-        found = _looked_at(connection, database, names)
-        return list(dict.fromkeys(job_id for one, said, now in found for job_id in _fitting(one, said, now)))
+        return _next_in_line(_asking(connection), database.dialect, names)
+
+
+def _asking(connection: Connection) -> Ask:
+    def ask(statement: Statement, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        return cast(
+            "Sequence[Mapping[str, Any]]",
+            connection.execute(cast("sa.Executable", statement.core), values).mappings().all(),
+        )
+
+    return ask
+
+
+def _next_in_line(ask: Ask, dialect: str, names: Sequence[str]) -> list[str]:
+    rows = look_at(ask, dialect, names)
+    if not rows:
+        return []
+    found, _ = held(ask, rows)
+    fitting: dict[str, None] = {}
+    refused: set[str] = set()
+    for name, one in found.items():
+        now_ms = rows[name]["now_ms"]
+        fits = _fitting(ask, one, terms_said(rows[name]["said"]), now_ms)
+        refused.update(wish.job_id for wish in one.line)
+        fitting.update(dict.fromkeys(fits))
+    return [job_id for job_id in fitting if job_id not in refused]
+
+
+def _fitting(ask: Ask, one: Semaphore, said: Terms, now_ms: int) -> list[str]:
+    """The jobs at the head of the line that could begin now, all together; its line is then that of the others."""
+    fitting: list[str] = []
+    for most in (FIRST_SEEN, LINE_SEEN):
+        seen = line_of(ask, one.name, now_ms, most=most)
+        one.line = [wish for wish in seen if wish.job_id not in fitting]
+        for wish in list(one.line):
+            if one.refusal(wish, said, now_ms) is not None:
+                return fitting
+            one.grant(wish, said, now_ms)
+            fitting.append(wish.job_id)
+        if len(seen) < most:
+            break
+    return fitting
 
 
 def call_late(database: Database) -> list[str]:
@@ -113,36 +166,8 @@ def _last(text: str | None) -> int:
     return 0
 
 
-def _looked_at(
-    connection: Connection, database: Database, names: Sequence[str]
-) -> list[tuple[Semaphore, Terms, int]]:
-    wanted = sa.select(semaphores, database.now_ms().label("now_ms")).where(semaphores.c.name.in_(names))
-    rows = {row["name"]: row for row in connection.execute(wanted).mappings()}
-    found = {name: semaphore_of_row(row) for name, row in rows.items()}
-    for row in connection.execute(GRANTED, {"names": list(names)}):
-        if row.semaphore in found:
-            found[row.semaphore].take(row.units, bool(row.shared))
-    for name, one in found.items():
-        said = {"semaphore": name, "now_ms": rows[name]["now_ms"], "most": LINE_SEEN}
-        one.line = [
-            Wish(r.score, r.job_id, r.units, bool(r.shared)) for r in connection.execute(LINE_QUERY, said)
-        ]
-    return [(one, terms_said(rows[name]["said"]), rows[name]["now_ms"]) for name, one in found.items()]
-
-
 def terms_said(text: str | None) -> Terms:
     """What a job said last of a semaphore that nobody set; a mutex, if that cannot be read."""
     with suppress(ValueError, TypeError):
         return Terms(**json.loads(text or "{}"))
     return Terms(count=1)
-
-
-def _fitting(one: Semaphore, said: Terms, now_ms: int) -> list[str]:
-    """The jobs at the head of the line that could begin now, all together."""
-    fitting: list[str] = []
-    for wish in list(one.line):
-        if one.refusal(wish, said, now_ms) is not None:
-            break
-        one.grant(wish, said, now_ms)
-        fitting.append(wish.job_id)
-    return fitting

@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -44,6 +44,12 @@ SLACK_MS = 15_000
 """Who does not ask again within this time after it was offered counts as waiting no more."""
 LINE_SEEN = 100
 """So many of those who wait for a semaphore are looked at."""
+LAST_SCORE = 4 * 10**12
+"""In the year 2096; the product still fits its column."""
+LAST_PLACE = (LAST_SCORE + 1) * 1_000_000
+
+Ask = Callable[[Statement, Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+"""Sends a query; its rows by column. A pipeline's, or one that only reads."""
 
 _UNOWNED = tuple(state.value for state in (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED))
 
@@ -74,7 +80,7 @@ def ask(pipeline: Pipeline, asking: Sequence[Job]) -> Answers:
     """
     names = sorted({hold.name for job in asking for hold in job.policies.holds})
     if len(asking) > 1:
-        rows = _rows_of(pipeline, names, _look(pipeline.dialect))
+        rows = look_at(pipeline.ask, pipeline.dialect, names)
         desk = _served(pipeline, asking, rows) if len(rows) == len(names) else None
         if desk is not None and not desk.has_granted:
             desk.write_waiting(pipeline)
@@ -87,10 +93,11 @@ def ask(pipeline: Pipeline, asking: Sequence[Job]) -> Answers:
 
 
 def _served(pipeline: Pipeline, asking: Sequence[Job], rows: Mapping[str, Mapping[str, Any]]) -> _Desk:
-    found, having = _held(pipeline, [semaphore_of_row(row) for row in rows.values()])
+    found, having = held(pipeline.ask, rows)
     now_ms = max(row["now_ms"] for row in rows.values())
+    last = max(map(place_of, asking))
     for one in found.values():
-        one.line = _line_of(pipeline, one.name, now_ms)
+        one.line = line_of(pipeline.ask, one.name, now_ms, last=last)
     if any(_has_rate(found[hold.name], hold) for job in asking for hold in job.policies.holds):
         now_ms = pipeline.ask(_now(pipeline.dialect), {})[0]["now_ms"]  # the other is of before the locks
     desk = _Desk(found, now_ms)
@@ -184,10 +191,6 @@ def place_of(job: Job) -> int:
     return min(board_entry(job).score, LAST_SCORE) * 1_000_000 + job.seq % 1_000_000
 
 
-LAST_SCORE = 4 * 10**12
-"""In the year 2096; the product still fits its column."""
-
-
 def _has_rate(one: Semaphore, hold: Hold) -> bool:
     return bool(one.terms(Terms.of_hold(hold)).starts)
 
@@ -270,20 +273,25 @@ _LIMITED_TAGS = Statement(
 # -- reading semaphores
 
 
-def _locked(pipeline: Pipeline, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _locked(pipeline: Pipeline, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The rows of these semaphores, locked; those that nobody knew are made."""
-    found = _rows_of(pipeline, names, _lock(pipeline.dialect))
+    found = _rows_of(pipeline.ask, names, _lock(pipeline.dialect))
     missing = [name for name in names if name not in found]
     if missing:
         pipeline.add(
             insert_new(pipeline.dialect, semaphores, ("name",)), [{"name": name} for name in missing]
         )
-        found |= _rows_of(pipeline, missing, _lock(pipeline.dialect))
+        found |= _rows_of(pipeline.ask, missing, _lock(pipeline.dialect))
     return found
 
 
-def _rows_of(pipeline: Pipeline, names: Sequence[str], wanted: Statement) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in pipeline.ask(wanted, {"names": list(names)})}
+def look_at(ask: Ask, dialect: str, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The rows of these semaphores by name, with the time as ``now_ms``; locks nothing. One query."""
+    return _rows_of(ask, names, _look(dialect))
+
+
+def _rows_of(ask: Ask, names: Sequence[str], wanted: Statement) -> dict[str, Mapping[str, Any]]:
+    return {row["name"]: row for row in ask(wanted, {"names": list(names)})}
 
 
 def semaphore_of_row(row: Any) -> Semaphore:
@@ -305,17 +313,21 @@ def _times(text: str | None) -> list[int]:
     return []
 
 
-def _held(pipeline: Pipeline, found: Sequence[Semaphore]) -> tuple[dict[str, Semaphore], set[str]]:
-    """The semaphores by name, with what is held of them; and the jobs that hold any."""
-    by_name = {one.name: one for one in found}
-    rows = pipeline.ask(_GRANTED, {"names": list(by_name)})
-    for row in rows:
+def held(ask: Ask, rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Semaphore], set[str]]:
+    """The semaphores of these rows by name, with what is held of them; and the jobs that hold any. One query."""
+    by_name = {name: semaphore_of_row(row) for name, row in rows.items()}
+    granted = ask(_GRANTED, {"names": list(by_name)})
+    for row in granted:
         by_name[row["semaphore"]].take(row["units"], bool(row["shared"]))
-    return by_name, {row["job_id"] for row in rows}
+    return by_name, {row["job_id"] for row in granted}
 
 
-def _line_of(pipeline: Pipeline, name: str, now_ms: int) -> list[Wish]:
-    rows = pipeline.ask(LINE, {"semaphore": name, "now_ms": now_ms, "most": LINE_SEEN})
+def line_of(ask: Ask, name: str, now_ms: int, *, last: int = LAST_PLACE, most: int = LINE_SEEN) -> list[Wish]:
+    """Those who wait for a semaphore, the first in line first. One query.
+
+    :param last: the place up to which the line is of interest: who is behind those that ask stands in nobody's way
+    """
+    rows = ask(_LINE, {"semaphore": name, "now_ms": now_ms, "last": last, "most": most})
     return [Wish(row["score"], row["job_id"], row["units"], bool(row["shared"])) for row in rows]
 
 
@@ -340,17 +352,19 @@ def _now(dialect: str) -> Statement:
     return Statement(sa.select(now_ms_of(dialect).label("now_ms")))
 
 
-GRANTED = sa.select(permits.c.job_id, permits.c.semaphore, permits.c.units, permits.c.shared).where(
-    permits.c.semaphore.in_(sa.bindparam("names", expanding=True)), permits.c.granted == 1
+_GRANTED = Statement(
+    sa.select(permits.c.job_id, permits.c.semaphore, permits.c.units, permits.c.shared).where(
+        permits.c.semaphore.in_(sa.bindparam("names", expanding=True)), permits.c.granted == 1
+    ),
+    many="names",
 )
-_GRANTED = Statement(GRANTED, many="names")
-
-LINE_QUERY = (
+_LINE = Statement(
     sa.select(permits.c.job_id, permits.c.units, permits.c.shared, permits.c.score)
     .join(jobs, jobs.c.id == permits.c.job_id)
     .where(
         permits.c.semaphore == sa.bindparam("semaphore"),
         permits.c.granted == 0,
+        permits.c.score <= sa.bindparam("last", type_=sa.BigInteger),
         permits.c.until_ms > sa.bindparam("now_ms"),
         jobs.c.state.in_(_UNOWNED),
         jobs.c.parked.is_(None),
@@ -359,7 +373,6 @@ LINE_QUERY = (
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 """Those who wait for a semaphore, by index. A job that has ended, or that nobody can claim, waits no more."""
-LINE = Statement(LINE_QUERY)
 
 
 # -- writing
