@@ -125,8 +125,8 @@ class Board(abc.ABC):
     ) -> list[str]:
         """Claim up to ``limit`` of the given jobs for ``owner``, in the order given; ``hasten`` the others.
 
-        For jobs whose turn it is: those that are waiting or delayed are claimed if they are of one of these classes; the
-        ids of those. In one step, and without waking anybody for what is claimed.
+        For jobs whose turn it is: those that are waiting or delayed are claimed if they are of one of these classes;
+        the ids of those. In one step, and without waking anybody for what is claimed.
         """
 
     @abc.abstractmethod

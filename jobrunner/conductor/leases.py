@@ -89,6 +89,12 @@ class HeldJobs:
             self._hurried = self._hurried or hurry
             self._notify()
 
+    def hurry(self) -> None:
+        """End a wait for slots: there is something else to do, or another number of them."""
+        with self._condition:
+            self._hurried = True
+            self._notify()
+
     def goes_apart(self, job: Job) -> None:
         """A claimed job is left to a process of its own, and takes a slot here until that is over."""
         with self._condition:

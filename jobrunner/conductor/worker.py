@@ -71,6 +71,7 @@ class Worker:
     :param owner: the identity under which it claims: the conductor's and its own
     :param alone: for a worker that runs one job, which the supervisor names, and nothing else
     :param drained: whether it claims nothing until it is told that it may
+    :param slots: how many jobs it runs at once until it is told otherwise; None: as many as are configured
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Worker:
         once: bool = False,
         alone: bool = False,
         drained: bool = False,
+        slots: int | None = None,
     ) -> None:
         self.config = config
         self.channel = channel
@@ -93,7 +95,8 @@ class Worker:
         self.alone = alone
         self.node = config.node_name
         self.lease = config.conductor.lease
-        self.slots = 1 if alone else config.conductor.jobs
+        most = 1 if alone else config.conductor.jobs
+        self.slots = most if slots is None else min(most, slots)
         self.held = HeldJobs(self.lease)
         self.ended = EndedJobs(owner, channel)
         self._stopping = threading.Event()
@@ -119,7 +122,7 @@ class Worker:
             node=self.node,
             output_limit=config.output.limit_bytes,
         )
-        self._pool = futures.ThreadPoolExecutor(self.slots, thread_name_prefix="job")
+        self._pool = futures.ThreadPoolExecutor(most, thread_name_prefix="job")
         self._board: Board | None = None
         self._aftermath = Aftermath(())
         self._own_job: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
@@ -185,7 +188,7 @@ class Worker:
         self.ended.tell(board)
         self._pass_on(board)
         self._aftermath.go()
-        if self._drained:
+        if self._drained or not self.slots:
             return self._rest()
         if not self._wait_for_room() or self._claim_in_turn(board, scout):
             return True
@@ -200,7 +203,7 @@ class Worker:
         return True
 
     def _rest(self) -> bool:
-        """Claim nothing, since the node is drained: wait for a job's end, or another word; False if none can come."""
+        """Claim nothing: the node is drained, or has no slot for this worker. False if nothing is left to wait for."""
         if self.once and self._is_idle():
             return False
         self._woken.wait(WAIT_S)
@@ -479,6 +482,7 @@ class Worker:
             "cancel": self._on_cancel,
             "hold": lambda message: self.held.stop([message["id"]], "hold"),
             "drain": lambda message: self._drain_node(message["drained"]),
+            "slots": lambda message: self._limit_to(message["number"]),
             "give_way": self._on_give_way,
             "stop": lambda message: self._stop(),
             "reload": lambda message: self._reload(),
@@ -502,6 +506,12 @@ class Worker:
 
     def _drain_node(self, drained: bool) -> None:
         self._drained = drained
+
+    def _limit_to(self, slots: int) -> None:
+        """Run so many jobs at once from now on; those that run are left alone."""
+        self.slots = min(slots, self.config.conductor.jobs)
+        self.held.hurry()
+        self._wake()
 
     def _on_returned(self, message: Message) -> None:
         """A job's own process did not come to take it over."""

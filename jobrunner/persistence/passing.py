@@ -148,7 +148,10 @@ def _is_terminal() -> sa.ColumnElement[bool]:
 def _forget(database: Database) -> None:
     """Whoever needs a semaphore makes it anew, so one that is forgotten too early is only made once more."""
     unset = sa.and_(
-        semaphores.c.count.is_(None), semaphores.c.starts.is_(None), semaphores.c.said.is_not(None)
+        semaphores.c.count.is_(None),
+        semaphores.c.starts.is_(None),
+        semaphores.c.configured.is_(None),
+        semaphores.c.said.is_not(None),
     )
     used = sa.exists().where(permits.c.semaphore == semaphores.c.name)
     query = sa.select(semaphores.c.name, semaphores.c.started).where(unset, ~used).limit(AT_ONCE)

@@ -239,6 +239,8 @@ _FREE_ALL = Statement(permits.delete().where(permits.c.job_id == sa.bindparam("k
 # -- limits of tags
 
 
+NODE = "node:"
+"""What the limit of a node is called. It is no semaphore: the node's workers share the number among them."""
 TAG = "tag:"
 
 
@@ -257,7 +259,7 @@ def _word(value: Any) -> str:
 
 
 def limited_tags(pipeline: Pipeline) -> frozenset[str]:
-    """The limits of tags that somebody has set; one round trip."""
+    """The limits of tags that somebody has set, or configured; one round trip."""
     return frozenset(row["name"] for row in pipeline.ask(_LIMITED_TAGS, {}))
 
 
@@ -265,7 +267,11 @@ _LIMITED_TAGS = Statement(
     sa.select(semaphores.c.name).where(
         semaphores.c.name >= TAG,
         semaphores.c.name < TAG[:-1] + ";",
-        sa.or_(semaphores.c.count.is_not(None), semaphores.c.starts.is_not(None)),
+        sa.or_(
+            semaphores.c.count.is_not(None),
+            semaphores.c.starts.is_not(None),
+            semaphores.c.configured.is_not(None),
+        ),
     )
 )
 
@@ -295,13 +301,42 @@ def _rows_of(ask: Ask, names: Sequence[str], wanted: Statement) -> dict[str, Map
 
 
 def semaphore_of_row(row: Any) -> Semaphore:
+    """As somebody has set it; what nobody set is as it is configured."""
+    configured = configured_of(row["configured"])
+    count = configured.count if row["count"] is None else row["count"]
+    is_set = row["starts"] is not None
     return Semaphore(
         name=row["name"],
-        count=row["count"],
-        starts=row["starts"],
-        period_ms=row["period_ms"],
+        count=count,
+        starts=row["starts"] if is_set else configured.starts,
+        period_ms=row["period_ms"] if is_set else configured.period_ms,
         started=_times(row["started"]),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configured:
+    """What the configuration of a node says of a semaphore; None is as the jobs say."""
+
+    count: int | None = None
+    starts: int | None = None
+    period_ms: int | None = None
+    by: str | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def configured_of(text: str | None) -> Configured:
+    """Read back what ``to_json`` wrote; what somebody else has written there says nothing."""
+    if text is None:
+        return NOT_CONFIGURED
+    with suppress(ValueError, TypeError):
+        return Configured(**json.loads(text))
+    return NOT_CONFIGURED
+
+
+NOT_CONFIGURED = Configured()
 
 
 def _times(text: str | None) -> list[int]:

@@ -196,6 +196,9 @@ semaphores = sa.Table(
     sa.Column("period_ms", sa.BigInteger),
     sa.Column("started", Text),  # JSON: when the last of them started, oldest first
     sa.Column("said", Text),  # JSON: what a job said last of count, starts and period_ms
+    sa.Column(
+        "configured", Text
+    ),  # JSON: the same by the configuration of a node, and by which; what is set goes before
     **_MYSQL,
 )
 

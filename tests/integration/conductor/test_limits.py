@@ -181,3 +181,34 @@ def test_a_paused_semaphore_lets_nobody_start_until_it_is_deleted(both: Cluster)
     assert both.job(first).note == "Waits for a slot of db."
     limits.delete_limit(both.context, "db")
     both.succeeded(first)
+
+
+def test_a_node_runs_no_more_than_somebody_limits_it_to(both: Cluster) -> None:
+    limits.set_limit(both.context, "node:alice", count=0)
+    ids = both.post_many("busy", count=8, seconds=0.05)
+    both.start("alice", conductor__processes=2)
+    limits.set_limit(both.context, "node:bob", count=1)
+    both.start("bob", conductor__processes=2)
+    both.succeeded(*ids[:2])
+    limits.set_limit(both.context, "node:alice", count=3)
+    both.succeeded(*ids)
+    for name, most in (("alice", 3), ("bob", 1)):
+        here = {job_id for job_id in ids if both.job(job_id).node == name}
+        assert at_once([line for line in both.evidence() if line.job in here]) <= most
+
+
+def test_limits_are_configured(anywhere: Cluster) -> None:
+    ids = anywhere.post_many("busy", count=9, posting=holding(Hold(name="db"), Hold(name="free")))
+    settings = {
+        "semaphores": '{"db": 2, "free": "any"}',
+        "types": '{"two_at_once": 5}',
+        "nodes": '{"alice": 7}',
+    }
+    anywhere.start(
+        "alice", conductor__processes=2, **{f"limits__{key}": text for key, text in settings.items()}
+    )
+    anywhere.succeeded(*ids)
+    assert at_once(anywhere.evidence()) == 2
+    found = {limit.name: limit for limit in limits.list_limits(anywhere.context)}
+    assert (found["db"].count, found["db"].is_set, found["db"].configured_by) == (2, False, "alice")
+    assert (found["type:two_at_once"].count, found["node:alice"].count) == (5, 7)

@@ -143,6 +143,7 @@ def upgrade() -> None:
         sa.Column("period_ms", sa.BigInteger()),
         sa.Column("started", Text),
         sa.Column("said", Text),
+        sa.Column("configured", Text),
         **MYSQL,
     )
     op.create_table(
