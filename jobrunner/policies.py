@@ -104,6 +104,8 @@ class Hold(Policy):
     starts: int = 0
     """So many jobs may start within ``period`` seconds; 0 is any number."""
     period: float = 0.0
+    by_set: bool = False
+    """The job's jobset holds it as a whole, from when the first of its jobs begins until the last has ended."""
 
 
 ANY_NUMBER = 2_147_483_647

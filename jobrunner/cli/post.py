@@ -12,7 +12,7 @@ from jobrunner.cli.context import load_registry, open_context
 from jobrunner.cli.options import empty_namespace
 from jobrunner.cli.post_options import TypeAndRest, add_post_options, adjusted
 from jobrunner.cli.post_type import parse_type_options
-from jobrunner.errors import EXIT_OK, JobrunnerError
+from jobrunner.errors import EXIT_OK, JobrunnerError, UsageError
 from jobrunner.model import JOB_ID, Posting
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
     if THEN in args.rest:
         return post_chain(args)
+    if args.set_hold and not args.on:
+        raise UsageError(
+            "--set-hold is for several jobs, of --then or --on.", hint="A single job holds it itself: --hold."
+        )
     job_type = load_registry(args).get_type(args.type)
     if job_type.is_classic:
         from jobrunner.cli.post_classic import post_classic

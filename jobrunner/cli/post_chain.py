@@ -52,7 +52,8 @@ def post_chain(args: argparse.Namespace, only: Part | None = None) -> int:
         raise UsageError("--hierarchy draws one flow.", hint="Ask for it without --then and --on.")
     with open_context(args) as context:
         postings = postings_of(context, parts)
-        posted = post_set(context, postings, author=parts[0].posting.author, sound=True)
+        holds = [hold for part in parts for hold in part.args.set_hold]
+        posted = post_set(context, postings, author=parts[0].posting.author, holds=holds, sound=True)
         return finish_set(context, posted, args)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from jobrunner.boards.board import Board
 from jobrunner.model import Job, JobClass
 from jobrunner.persistence.link import Link
-from jobrunner.persistence.passing import next_in_line
+from jobrunner.persistence.passing import next_in_line, release_sets
 
 
 class PassingOn:
@@ -28,17 +28,27 @@ class PassingOn:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._names: set[str] = set()
+        self._sets: set[str] = set()
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._names)
 
-    def note(self, job: Job) -> bool:
-        """A job was left, or refused; whether there is anything that others may wait for."""
+    def note(self, job: Job, *, left: bool = True) -> bool:
+        """A job was left, or else refused; whether there is anything that others may wait for."""
         if job.policies.holds:
             with self._lock:
                 self._names.update(hold.name for hold in job.policies.holds)
+                if left and job.jobset_id is not None and any(hold.by_set for hold in job.policies.holds):
+                    self._sets.add(job.jobset_id)
         return bool(job.policies.holds)
+
+    def note_begun(self, job: Job) -> None:
+        """A job began: what its jobset has since then, others of the set may have waited for."""
+        names = [hold.name for hold in job.policies.holds if hold.by_set]
+        if names:
+            with self._lock:
+                self._names.update(names)
 
     def take_over(
         self, board: Board, owner: str, classes: Collection[JobClass], *, limit: int, lease: float
@@ -51,10 +61,13 @@ class PassingOn:
             return []
         with self._lock:
             names, self._names = self._names, set()
+            sets, self._sets = self._sets, set()
         try:
+            release_sets(self._link.database, sorted(sets))
             called = next_in_line(self._link.database, sorted(names), link=self._link)
             return board.call(owner, called, classes, limit=limit, lease=lease) if called else []
         except BaseException:
             with self._lock:
                 self._names |= names
+                self._sets |= sets
             raise

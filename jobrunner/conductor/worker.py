@@ -352,15 +352,16 @@ class Worker:
             self.ended.goes_back([job_id], delay=seconds)
         for refused in begun.refused:
             self.ended.goes_back([refused.job.id], delay=refused.delay)
-            self._passing.note(
-                refused.job
-            )  # once the board has it again: what ended meanwhile saw nobody waiting
+            # Once the board has it again: what ended meanwhile saw nobody waiting.
+            self._passing.note(refused.job, left=False)
         not_now = [*begun.corrupt, *begun.early, *(refused.job.id for refused in begun.refused)]
         self.held.not_begun([*gone, *not_now])
         for job in begun.set_aside:
             self._note_left(job)
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
+        for job in begun.started:
+            self._passing.note_begun(job)
         for job in begun.started:
             if job.deaths < SUSPECT_DEATHS or self.alone:
                 self._run(job, fresh=job.id in begun.fresh)

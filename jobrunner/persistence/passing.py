@@ -13,10 +13,10 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from jobrunner.model import TERMINAL_STATES, JobState
+from jobrunner.model import OPEN_STATES, TERMINAL_STATES, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.link import Link
-from jobrunner.persistence.permits import LINE_SEEN, Ask, held, line_of, look_at
+from jobrunner.persistence.permits import LINE_SEEN, Ask, held, line_of, look_at, mates_of
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.semaphores import Semaphore, Terms
 from jobrunner.persistence.tables import jobs, permits, semaphores
@@ -75,8 +75,11 @@ def _next_in_line(ask: Ask, dialect: str, names: Sequence[str]) -> list[str]:
 
 
 def _fitting(ask: Ask, one: Semaphore, said: Terms, now_ms: int) -> list[str]:
-    """The jobs at the head of the line that could begin now, all together; its line is then that of the others."""
-    fitting: list[str] = []
+    """The jobs at the head of the line that could begin now, all together; its line is then that of the others.
+
+    And those whose jobsets have it already, wherever they stand: who is before them waits for them.
+    """
+    fitting = [wish.job_id for wish in mates_of(ask, one, now_ms)]
     for most in (FIRST_SEEN, LINE_SEEN):
         seen = line_of(ask, one.name, now_ms, most=most)
         one.line = [wish for wish in seen if wish.job_id not in fitting]
@@ -111,22 +114,80 @@ def call_late(database: Database) -> list[str]:
 def sweep(database: Database) -> int:
     """End permits that nobody ended: of jobs that were deleted, or that a conductor of an earlier version left.
 
-    How many there were. Also forgets semaphores of which nothing is left.
+    And of jobsets that have ended. How many there were. Also forgets semaphores of which nothing is left.
     """
     left = (
         sa.select(permits.c.job_id, jobs.c.id)
         .join(jobs, jobs.c.id == permits.c.job_id, isouter=True)
+        .where(sa.or_(permits.c.set_id.is_(None), permits.c.granted == 0))
         .where(sa.or_(jobs.c.id.is_(None), sa.and_(permits.c.granted == 1, _is_left()), _is_terminal()))
         .limit(AT_ONCE)
     )
     with database.read() as connection:
         rows = connection.execute(left).all()
-    swept = 0
+        sets = list(connection.execute(_HOLDING_SETS).scalars())
+    swept = len(release_sets(database, sets))
     if rows:
         job_ids = sorted({row[0] for row in rows})
-        swept = database.retrying(lambda connection: _sweep(connection, job_ids))
+        swept += database.retrying(lambda connection: _sweep(connection, job_ids))
     _forget(database)
     return swept
+
+
+def release_sets(database: Database, set_ids: Sequence[str]) -> list[str]:
+    """End what those of the jobsets hold that have no open jobs; the semaphores' names.
+
+    Costs one query if none of them holds anything. To be asked again whenever a job of such a set has ended: of two
+    that end at the same time, at least one finds that none is open.
+    """
+    if not set_ids:
+        return []
+    wanted = sa.select(permits.c.semaphore).where(
+        permits.c.job_id.in_(set_ids), permits.c.set_id.is_not(None)
+    )
+    with database.read() as connection:
+        names = sorted(set(connection.execute(wanted).scalars()))
+    return database.retrying(lambda connection: _release_sets(connection, set_ids, names)) if names else []
+
+
+def _release_sets(connection: Connection, set_ids: Sequence[str], names: Sequence[str]) -> list[str]:
+    """While the semaphores are locked nobody begins a job of theirs by what they hold."""
+    locked = sa.select(semaphores.c.name).where(semaphores.c.name.in_(names)).order_by(semaphores.c.name)
+    connection.execute(locked.with_for_update()).all()
+    theirs = (
+        sa.select(jobs.c.jobset_id).where(jobs.c.jobset_id.in_(set_ids), jobs.c.state.in_(_OPEN)).distinct()
+    )
+    ended = set(set_ids).difference(connection.execute(theirs).scalars())
+    left = sa.and_(permits.c.job_id.in_(sorted(ended)), permits.c.semaphore.in_(names))
+    freed = sorted(set(connection.execute(sa.select(permits.c.semaphore).where(left)).scalars()))
+    connection.execute(permits.delete().where(left))
+    return freed
+
+
+def sets_of(database: Database, job_ids: Sequence[str]) -> list[str]:
+    """The jobsets of these jobs that hold something."""
+    query = (
+        sa.select(permits.c.job_id)
+        .join(jobs, jobs.c.jobset_id == permits.c.job_id)
+        .where(jobs.c.id.in_(job_ids))
+        .distinct()
+    )
+    with database.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
+_OPEN = tuple(state.value for state in OPEN_STATES)
+_HOLDING_SETS = (
+    sa.select(permits.c.job_id)
+    .where(
+        permits.c.set_id.is_not(None),
+        permits.c.granted == 1,
+        ~sa.exists().where(jobs.c.jobset_id == permits.c.job_id, jobs.c.state.in_(_OPEN)),
+    )
+    .distinct()
+    .limit(AT_ONCE)
+)
+"""Jobsets that hold something though none of their jobs is open."""
 
 
 def _sweep(connection: Connection, job_ids: Sequence[str]) -> int:

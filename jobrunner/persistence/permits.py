@@ -6,6 +6,8 @@ Invariants:
   takes a job over from a dead owner finds that it has its permits, and nothing leaks.
 - Permits are granted under locks on the semaphores' rows, taken in the order of their names, after those of the jobs.
   They end under the job's lock alone: who counts meanwhile may count one too many, never one too few.
+- What a jobset holds as a whole is a permit of its own, under the set's id: granted when the first of its jobs begins,
+  and ended, under a lock on the semaphore, once all of them have ended (passing.py). So it outlives owners.
 - A job has all that it holds or nothing, so that no two wait for each other.
 - Who was refused looks once more when its transaction has ended and the board has it again (conductor/passing_on.py):
   what ended meanwhile may have seen nobody waiting.
@@ -115,6 +117,9 @@ class _Desk:
         self._now_ms = now_ms
         self._granted: list[dict[str, Any]] = []
         self._waiting: list[dict[str, Any]] = []
+        self._waits_no_more: list[dict[str, Any]] = []
+        self.has_granted = False
+        """Whether somebody got what it did not have itself: then all of it counts only if it was seen under locks."""
         self._said: dict[str, Terms] = {}
 
     def serve(self, job: Job, *, has_it: bool) -> None:
@@ -130,9 +135,17 @@ class _Desk:
             self._refuse(job, holds, list(refusals.values()))
             return
         self.answers.granted.add(job.id)
+        self.has_granted = True
         for hold in holds.values():
-            self._found[hold.name].grant(_wish(job, hold), Terms.of_hold(hold), self._now_ms)
+            self._grant(job, hold)
+
+    def _grant(self, job: Job, hold: Hold) -> None:
+        one, wish = self._found[hold.name], _wish(job, hold)
+        if wish.holder not in one.holders:
             self._granted.append(_row(job, hold, granted=1, since_ms=self._now_ms, until_ms=None))
+        if wish.set_id is not None:
+            self._waits_no_more.append({"key": job.id, "name": hold.name})
+        one.grant(wish, Terms.of_hold(hold), self._now_ms)
 
     def _refusal(self, job: Job, hold: Hold) -> Refusal | None:
         return self._found[hold.name].refusal(_wish(job, hold), Terms.of_hold(hold), self._now_ms)
@@ -155,17 +168,13 @@ class _Desk:
             return min(LONGEST_S, max(1, max(times) - self._now_ms) / 1000)
         return OFFERED_AGAIN_S * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, protects nothing)
 
-    @property
-    def has_granted(self) -> bool:
-        """Whether somebody got what nobody had yet."""
-        return bool(self._granted)
-
     def write_waiting(self, pipeline: Pipeline) -> None:
         _put(pipeline, self._waiting, changed=_WAITS)
 
     def write_granted(self, pipeline: Pipeline, rows: Mapping[str, Mapping[str, Any]]) -> None:
         """The semaphores' rows are locked."""
         _put(pipeline, self._granted, changed=_GRANTS)
+        pipeline.add(_FREE, self._waits_no_more)
         for name, said in sorted(self._said.items()):
             one = self._found[name]
             now = {"said": json.dumps(asdict(said)), "started": json.dumps(one.started)}
@@ -183,7 +192,11 @@ def _note(refusals: Sequence[Refusal]) -> str:
 
 
 def _wish(job: Job, hold: Hold) -> Wish:
-    return Wish(place_of(job), job.id, hold.units, hold.shared)
+    return Wish(place_of(job), job.id, hold.units, hold.shared, _set_of(job, hold))
+
+
+def _set_of(job: Job, hold: Hold) -> str | None:
+    return job.jobset_id if hold.by_set else None
 
 
 def place_of(job: Job) -> int:
@@ -196,8 +209,11 @@ def _has_rate(one: Semaphore, hold: Hold) -> bool:
 
 
 def _row(job: Job, hold: Hold, **columns: Any) -> dict[str, Any]:
-    said = {"units": hold.units, "shared": int(hold.shared), "score": place_of(job)}
-    return {"job_id": job.id, "semaphore": hold.name, **said, **columns}
+    """A job's permit, or that of its jobset once it is granted."""
+    set_id = _set_of(job, hold)
+    said = {"units": hold.units, "shared": int(hold.shared), "score": place_of(job), "set_id": set_id}
+    holder = set_id if set_id is not None and columns["granted"] else job.id
+    return {"job_id": holder, "semaphore": hold.name, **said, **columns}
 
 
 # -- jobs that are left
@@ -353,7 +369,10 @@ def held(ask: Ask, rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Sem
     by_name = {name: semaphore_of_row(row) for name, row in rows.items()}
     granted = ask(_GRANTED, {"names": list(by_name)})
     for row in granted:
-        by_name[row["semaphore"]].take(row["units"], bool(row["shared"]))
+        one = by_name[row["semaphore"]]
+        one.take(row["job_id"], row["units"], bool(row["shared"]))
+        if row["set_id"] is not None:
+            one.sets.add(row["set_id"])
     return by_name, {row["job_id"] for row in granted}
 
 
@@ -362,8 +381,21 @@ def line_of(ask: Ask, name: str, now_ms: int, *, last: int = LAST_PLACE, most: i
 
     :param last: the place up to which the line is of interest: who is behind those that ask stands in nobody's way
     """
-    rows = ask(_LINE, {"semaphore": name, "now_ms": now_ms, "last": last, "most": most})
-    return [Wish(row["score"], row["job_id"], row["units"], bool(row["shared"])) for row in rows]
+    return _wishes(ask(_LINE, {"semaphore": name, "now_ms": now_ms, "last": last, "most": most}))
+
+
+def mates_of(ask: Ask, one: Semaphore, now_ms: int) -> list[Wish]:
+    """Those who wait though their jobsets have it by now. One query, if any jobset has it."""
+    if not one.sets:
+        return []
+    said = {"semaphore": one.name, "now_ms": now_ms, "last": LAST_PLACE, "most": LINE_SEEN}
+    return _wishes(ask(_MATES, {**said, "sets": sorted(one.sets)}))
+
+
+def _wishes(rows: Sequence[Mapping[str, Any]]) -> list[Wish]:
+    return [
+        Wish(row["score"], row["job_id"], row["units"], bool(row["shared"]), row["set_id"]) for row in rows
+    ]
 
 
 @functools.cache
@@ -388,13 +420,13 @@ def _now(dialect: str) -> Statement:
 
 
 _GRANTED = Statement(
-    sa.select(permits.c.job_id, permits.c.semaphore, permits.c.units, permits.c.shared).where(
-        permits.c.semaphore.in_(sa.bindparam("names", expanding=True)), permits.c.granted == 1
-    ),
+    sa.select(
+        permits.c.job_id, permits.c.semaphore, permits.c.units, permits.c.shared, permits.c.set_id
+    ).where(permits.c.semaphore.in_(sa.bindparam("names", expanding=True)), permits.c.granted == 1),
     many="names",
 )
-_LINE = Statement(
-    sa.select(permits.c.job_id, permits.c.units, permits.c.shared, permits.c.score)
+_IN_LINE = (
+    sa.select(permits.c.job_id, permits.c.units, permits.c.shared, permits.c.score, permits.c.set_id)
     .join(jobs, jobs.c.id == permits.c.job_id)
     .where(
         permits.c.semaphore == sa.bindparam("semaphore"),
@@ -408,14 +440,16 @@ _LINE = Statement(
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 """Those who wait for a semaphore, by index. A job that has ended, or that nobody can claim, waits no more."""
+_LINE = Statement(_IN_LINE)
+_MATES = Statement(_IN_LINE.where(permits.c.set_id.in_(sa.bindparam("sets", expanding=True))), many="sets")
 
 
 # -- writing
 
 
-_COLUMNS = ("job_id", "semaphore", "units", "shared", "granted", "score", "since_ms", "until_ms")
+_COLUMNS = ("job_id", "semaphore", "units", "shared", "granted", "score", "set_id", "since_ms", "until_ms")
 _GRANTS = ("units", "shared", "granted", "since_ms", "until_ms")
-_WAITS = ("units", "shared", "score", "until_ms")
+_WAITS = ("units", "shared", "score", "set_id", "until_ms")
 """What changes of a permit that is there: since when somebody waits does not."""
 
 _REMEMBER = Statement(

@@ -212,6 +212,9 @@ permits = sa.Table(
     sa.Column("granted", sa.SmallInteger, nullable=False),  # 1: held; 0: waited for
     sa.Column("score", sa.BigInteger, nullable=False),  # place among those who wait
     sa.Column("since_ms", sa.BigInteger, nullable=False),
+    sa.Column(
+        "set_id", Id
+    ),  # the jobset that holds it, and stands for job_id then, or for which the job asks
     sa.Column("until_ms", sa.BigInteger),  # who waits counts as waiting until then, unless it asks again
     sa.Index("permits_line", "semaphore", "granted", "score"),
     **_MYSQL,

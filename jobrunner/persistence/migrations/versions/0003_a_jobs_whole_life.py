@@ -155,6 +155,7 @@ def upgrade() -> None:
         sa.Column("granted", sa.SmallInteger(), nullable=False),
         sa.Column("score", sa.BigInteger(), nullable=False),
         sa.Column("since_ms", sa.BigInteger(), nullable=False),
+        sa.Column("set_id", Id),
         sa.Column("until_ms", sa.BigInteger()),
         **MYSQL,
     )
