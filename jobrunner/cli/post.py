@@ -57,21 +57,21 @@ def run(args: argparse.Namespace) -> int:
 
     if THEN in args.rest:
         return post_chain(args)
-    if args.set_hold and not args.on:
-        raise UsageError(
-            "--set-hold is for several jobs, of --then or --on.", hint="A single job holds it itself: --hold."
-        )
     job_type = load_registry(args).get_type(args.type)
     if job_type.is_classic:
         from jobrunner.cli.post_classic import post_classic
 
-        if args.on:
+        if args.on or args.set_hold:
             raise not_in_a_set(job_type)
         return post_classic(args, job_type)
     raw = parse_type_options(args, job_type)
     posting = adjusted(Posting(type=job_type.name, parameters=raw), args, job_type)
     if args.on:
         return post_chain(args, Part(args=args, posting=posting))
+    if args.set_hold:
+        raise UsageError(
+            "--set-hold is for several jobs, of --then or --on.", hint="A single job holds it itself: --hold."
+        )
     if args.hierarchy:
         print_flow(job_type, posting, args.hierarchy)
         return EXIT_OK

@@ -164,7 +164,7 @@ def _part(registry: Registry, args: argparse.Namespace, number: int) -> Part:
 
 def not_in_a_set(job_type: JobType) -> UsageError:
     return UsageError(
-        f"{job_type.name} is of the classic form: it posts by itself, so --then and --on cannot be used with it.",
+        f"{job_type.name} is of the classic form: it posts by itself, so --then, --on and --set-hold are not for it.",
         hint="Post it alone; others can come after it: --after ID.",
     )
 

@@ -50,7 +50,8 @@ def test_limits_are_set_changed_listed_and_deleted(jobrunner: CommandLine) -> No
     assert (done.code, done.out) == (0, "")
     assert "db has 3 units; 0 held, 0 jobs wait." in done.err
     assert jobrunner("limits", "set", "db", "--rate", "10/1m", "--json").json == {
-        "name": "db", "count": 3, "starts": 10, "period": 60.0, "is_set": True, "configured_by": None, "held": 0, "holders": 0, "waiting": 0,
+        "name": "db", "count": 3, "starts": 10, "period": 60.0, "is_set": True, "configured_by": None,
+        "held": 0, "holders": 0, "waiting": 0,
     }  # fmt: skip
     assert jobrunner("limits", "set", "api", "--rate", "1/1s", "--json").json["count"] is None
     listed = jobrunner("limits", "list")
