@@ -136,7 +136,7 @@ def forget(database: Database, name: str) -> bool:
         if row is None or not _is_set(row):
             return False
         values: dict[str, Any] = {"count": None, "starts": None, "period_ms": None}
-        values["said"] = row["said"] or json.dumps({"count": 1})
+        values["said"] = row["said"] or MUTEX
         _update(connection, name, values)
         return True
 
@@ -149,25 +149,39 @@ def configure(database: Database, node: str, wanted: Mapping[str, Configured]) -
     What somebody set goes on to go before; of two nodes that say different things the one that came last counts.
     """
 
+    with database.read() as connection:
+        said = sa.select(semaphores.c.name, semaphores.c.configured).where(
+            semaphores.c.configured.is_not(None)
+        )
+        ours = [row.name for row in connection.execute(said) if configured_of(row.configured).by == node]
+    names = sorted({*wanted, *ours})
+    if not names:
+        return
+
     def work(connection: Connection) -> None:
-        known = sa.or_(semaphores.c.configured.is_not(None), semaphores.c.name.in_(sorted(wanted)))
-        locked = sa.select(semaphores).where(known).order_by(semaphores.c.name).with_for_update()
-        rows = {row["name"]: row for row in connection.execute(locked).mappings()}
-        for name, row in rows.items():
-            if name not in wanted and configured_of(row["configured"]).by == node:
-                said = row["said"] or json.dumps({"count": 1})
-                _update(connection, name, {"configured": None, "said": said})
-        for name, one in sorted(wanted.items()):
-            text = replace(one, by=node).to_json()
-            if name not in rows:
-                connection.execute(semaphores.insert().values(name=name, configured=text))
-            elif rows[name]["configured"] != text:
-                _update(connection, name, {"configured": text})
+        locked = sa.select(semaphores).where(semaphores.c.name.in_(names)).order_by(semaphores.c.name)
+        rows = {row["name"]: row for row in connection.execute(locked.with_for_update()).mappings()}
+        for name in names:
+            if name in wanted:
+                _say(connection, name, rows.get(name), replace(wanted[name], by=node).to_json())
+            elif name in rows and configured_of(rows[name]["configured"]).by == node:
+                _update(connection, name, {"configured": None, "said": rows[name]["said"] or MUTEX})
 
     try:
         database.retrying(work)
     except IntegrityError:  # somebody made one of them in the same moment
         database.retrying(work)
+
+
+def _say(connection: Connection, name: str, row: Any, configured: str) -> None:
+    if row is None:
+        connection.execute(semaphores.insert().values(name=name, configured=configured))
+    elif row["configured"] != configured:
+        _update(connection, name, {"configured": configured})
+
+
+MUTEX = json.dumps({"count": 1})
+"""What a semaphore is that nobody says anything of: with it, the row goes when nobody needs it any more."""
 
 
 def _update(connection: Connection, name: str, values: Mapping[str, Any]) -> None:
