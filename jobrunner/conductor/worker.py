@@ -264,10 +264,13 @@ class Worker:
             pass
         try:
             self.ended.tell(board)
-            self._pass_on(board)
             board.release_owner(self.owner)
-        except (BoardUnavailable, StoreUnavailable) as error:
+        except BoardUnavailable as error:
             log.warning("%s What was held is free when its lease ends.", error.message)
+        try:
+            self._pass_on(board)
+        except Exception:
+            log.exception("who waits for what jobs held here was not called; the leader does that")
         self._aftermath.stop()
         board.close()
 
