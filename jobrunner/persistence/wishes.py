@@ -58,7 +58,7 @@ def _of_jobs(owners: Sequence[str]) -> sa.Select[Any]:
 
 def _of_node(name: str) -> list[sa.Select[Any]]:
     """Rows without an id: one if the node is drained, one with its limit, if it has one."""
-    nobody = sa.null().label("id")
+    nobody: sa.ColumnElement[Any] = sa.null().label("id")
     drained = sa.select(nobody, sa.literal(DRAINED).label("cancel")).where(
         nodes.c.name == name, nodes.c.drained == 1
     )
