@@ -200,19 +200,17 @@ def test_a_node_runs_no_more_than_somebody_limits_it_to(both: Cluster) -> None:
         assert at_once([line for line in both.evidence() if line.job in here]) <= most
 
 
-def test_limits_are_configured(anywhere: Cluster) -> None:
-    ids = anywhere.post_many("busy", count=9, posting=holding(Hold(name="db"), Hold(name="free")))
+def test_limits_are_configured(both: Cluster) -> None:
+    ids = both.post_many("busy", count=9, posting=holding(Hold(name="db"), Hold(name="free")))
     settings = {
         "semaphores": '{"db": 2, "free": "any"}',
         "types": '{"two_at_once": 5}',
         "nodes": '{"alice": 7}',
     }
-    anywhere.start(
-        "alice", conductor__processes=2, **{f"limits__{key}": text for key, text in settings.items()}
-    )
-    anywhere.succeeded(*ids)
-    assert at_once(anywhere.evidence()) == 2
-    found = {limit.name: limit for limit in limits.list_limits(anywhere.context)}
+    both.start("alice", conductor__processes=2, **{f"limits__{key}": text for key, text in settings.items()})
+    both.succeeded(*ids)
+    assert at_once(both.evidence()) == 2
+    found = {limit.name: limit for limit in limits.list_limits(both.context)}
     assert (found["db"].count, found["db"].is_set, found["db"].configured_by) == (2, False, "alice")
     assert (found["type:two_at_once"].count, found["node:alice"].count) == (5, 7)
 
