@@ -63,7 +63,14 @@ def run_conductor(config: Config, *, once: bool = False) -> int:
 
 
 def make_worker(
-    config: Config, channel: Channel, *, owner: str, once: bool, alone: bool, drained: bool = False
+    config: Config,
+    channel: Channel,
+    *,
+    owner: str,
+    once: bool,
+    alone: bool,
+    drained: bool = False,
+    slots: int | None = None,
 ) -> Worker:
     """A worker of a conductor's; see :class:`~jobrunner.conductor.worker.Worker`."""
     from jobrunner.conductor.worker import Worker
@@ -79,4 +86,5 @@ def make_worker(
         once=once,
         alone=alone,
         drained=drained,
+        slots=slots,
     )

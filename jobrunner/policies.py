@@ -104,9 +104,14 @@ class Hold(Policy):
     starts: int = 0
     """So many jobs may start within ``period`` seconds; 0 is any number."""
     period: float = 0.0
+    by_set: bool = False
+    """The job's jobset holds it as a whole, from when the first of its jobs begins until the last has ended."""
 
 
 ANY_NUMBER = 2_147_483_647
+MOST_STARTS = 1000
+"""A rate may allow so many starts in its period: the time of each is kept."""
+LONGEST_PERIOD_S = 31 * 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -66,6 +66,7 @@ def _work(line: socket.socket) -> int:
             once=setup["once"],
             alone=setup["alone"],
             drained=setup["drained"],
+            slots=setup["slots"],
         )
         return worker.run()
     except JobrunnerError as error:

@@ -120,6 +120,16 @@ class Board(abc.ABC):
         """
 
     @abc.abstractmethod
+    def call(
+        self, owner: str, job_ids: Sequence[str], classes: Collection[JobClass], *, limit: int, lease: float
+    ) -> list[str]:
+        """Claim up to ``limit`` of the given jobs for ``owner``, in the order given; ``hasten`` the others.
+
+        For jobs whose turn it is: those that are waiting or delayed are claimed if they are of one of these classes;
+        the ids of those. In one step, and without waking anybody for what is claimed.
+        """
+
+    @abc.abstractmethod
     def release_owner(self, owner: str) -> list[str]:
         """Hand back all that a dead owner holds, at once; the ids."""
 

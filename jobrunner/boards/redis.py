@@ -114,6 +114,14 @@ class RedisBoard(Board):
     def hasten(self, job_ids: Sequence[str]) -> int:
         return int(self._redis.run("hasten", *job_ids)) if job_ids else 0
 
+    def call(
+        self, owner: str, job_ids: Sequence[str], classes: Collection[JobClass], *, limit: int, lease: float
+    ) -> list[str]:
+        if not job_ids:
+            return []
+        keys = sorted({job_class.key for job_class in classes})
+        return list(self._redis.run("call", owner, _ms(lease), limit, len(job_ids), *job_ids, *keys))
+
     def release_owner(self, owner: str) -> list[str]:
         return list(self._redis.run("release_owner", owner))
 

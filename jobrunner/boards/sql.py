@@ -5,8 +5,8 @@ transaction, which a claim that finds nothing does not begin. The clock is the d
 
 Statements in a transaction of its own: ``claim`` four and one more for each class that it takes jobs of (three for one
 class; two if nothing waits, on SQLite); ``post`` two per 500 entries; ``keep``, ``release``, ``hasten`` and ``consume``
-two per 500 jobs; ``known`` and ``owners`` one per 500; ``classes`` three. ``count`` reads an index once, so it grows
-with the board. How soon a ``wait`` hears of work is told in :mod:`~jobrunner.boards.sql_ears`.
+two per 500 jobs, ``call`` three; ``known`` and ``owners`` one per 500; ``classes`` three. ``count`` reads an index
+once, so it grows with the board. How soon a ``wait`` hears of work is told in :mod:`~jobrunner.boards.sql_ears`.
 """
 
 from __future__ import annotations
@@ -117,6 +117,15 @@ class SqlBoard(Board):
 
     def hasten(self, job_ids: Sequence[str]) -> int:
         return sum(self._write(steps.hasten, page) for page in pages(job_ids))
+
+    def call(
+        self, owner: str, job_ids: Sequence[str], classes: Collection[JobClass], *, limit: int, lease: float
+    ) -> list[str]:
+        keys = {line_key(job_class) for job_class in classes}
+        claimed: list[str] = []
+        for page in pages(job_ids):
+            claimed += self._write(steps.call, owner, page, keys, limit - len(claimed), _ms(lease))
+        return claimed
 
     def release_owner(self, owner: str) -> list[str]:
         return self._write(steps.release_owner, owner)

@@ -101,6 +101,31 @@ def hasten(connection: Connection, database: Database, job_ids: Sequence[str]) -
     return len(delayed)
 
 
+def call(
+    connection: Connection,
+    database: Database,
+    owner: str,
+    job_ids: Sequence[str],
+    keys: Collection[str],
+    limit: int,
+    lease_ms: int,
+) -> list[str]:
+    rows = {row.job_id: row for row in line.lock(connection, database, job_ids)}
+    free = [
+        job_id
+        for job_id in job_ids
+        if (row := rows.get(job_id)) is not None and row.class_key in keys and _is_free(row)
+    ][: max(limit, 0)]
+    if free:
+        until = rows[free[0]].now_ms + lease_ms
+        places = [rows[job_id].place for job_id in free]
+        line.update(connection, places, status=CLAIMED, due_ms=until, owner=owner)
+        line.tell(connection, database, (), lease_ms)
+    others = [row for job_id, row in rows.items() if row.status == DELAYED and job_id not in free]
+    _put_back(connection, database, others, 0)
+    return free
+
+
 def release_owner(connection: Connection, database: Database, owner: str) -> list[str]:
     held = sa.select(board.c.job_id).where(board.c.owner == owner).order_by(board.c.job_id)
     released: list[str] = []
@@ -181,6 +206,11 @@ def _put_back(connection: Connection, database: Database, rows: Sequence[sa.Row[
     line.update(connection, [row.place for row in rows], status=status, due_ms=due_ms, owner=None)
     ready = set() if delay_ms > 0 else {row.class_key for row in rows}
     line.tell(connection, database, ready, delay_ms if delay_ms > 0 else None)
+
+
+def _is_free(row: sa.Row[Any]) -> bool:
+    """Whether the row, as locked, is no living claim."""
+    return bool(row.status != CLAIMED or row.due_ms <= row.now_ms)
 
 
 def _is_claimed_by(row: sa.Row[Any], owner: str) -> bool:

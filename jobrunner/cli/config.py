@@ -22,6 +22,7 @@ it is for and where the value came from: a file, a variable, or a flag. Password
 PATH = "Print the path of the configuration file that is read."
 DEFAULT = "default"
 HIDDEN = "***"
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -114,6 +115,8 @@ def _printable(name: str, value: Any) -> Any:
         return hide_password(value)
     if isinstance(value, tuple):
         return [_printable_item(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _printable_item(item) for key, item in value.items()}
     return value
 
 
@@ -127,6 +130,11 @@ def _toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key} = {_toml(part)}' for key, part in value.items())} }}"
+        parts = [f"{_toml_key(key)} = {_toml(part)}" for key, part in value.items()]
+        return f"{{ {', '.join(parts)} }}" if parts else "{}"
     # JSON's text and numbers are TOML's; only DEL has to be escaped beyond what JSON asks for.
     return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def _toml_key(key: str) -> str:
+    return key if BARE_KEY.fullmatch(key) else _toml(key)

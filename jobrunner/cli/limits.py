@@ -29,7 +29,8 @@ SET = """\
 Set a limit, or change it: so many units can be held of it (0: nobody starts any more; any: no limit), and so many jobs
 that hold it may start in a time. It counts at once, for those who wait already too; who holds it keeps it. Names with a
 meaning: type:TYPE is what all jobs of a type hold whose max_running or rate is given, tag:NAME=VALUE all jobs with that
-tag."""
+tag, node:NAME all that run on that node. What is set goes before what the configuration's [limits] say, and that before
+what jobs and types say."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -51,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     deleting = actions.add_parser(
         "delete",
         help="forget a limit",
-        description="Forget a limit: the semaphore is as the jobs say that hold it.",
+        description="Forget a limit: the semaphore is as it is configured, or else as the jobs say that hold it.",
     )
     deleting.add_argument("name", metavar="NAME", help="the semaphore")
     for action in (listing, setting, deleting):
@@ -117,7 +118,7 @@ def _delete(context: JobContext, args: argparse.Namespace) -> None:
     if args.json:
         output.print_json({"name": args.name})
     else:
-        output.say(f"{text.clean(args.name)} is as the jobs say that hold it.")
+        output.say(f"{text.clean(args.name)} is as it is configured, or else as the jobs say that hold it.")
 
 
 def limit_record(limit: Limit) -> dict[str, object]:
@@ -138,8 +139,14 @@ def _row(limit: Limit) -> list[output.Cell | str]:
         _rate(limit),
         str(limit.holders),
         str(limit.waiting),
-        "yes" if limit.is_set else "by jobs",
+        _set_by(limit),
     ]
+
+
+def _set_by(limit: Limit) -> str:
+    if limit.is_set:
+        return "yes"
+    return "by jobs" if limit.configured_by is None else f"configured by {text.clean(limit.configured_by)}"
 
 
 def _count(limit: Limit) -> str:

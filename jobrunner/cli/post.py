@@ -12,7 +12,7 @@ from jobrunner.cli.context import load_registry, open_context
 from jobrunner.cli.options import empty_namespace
 from jobrunner.cli.post_options import TypeAndRest, add_post_options, adjusted
 from jobrunner.cli.post_type import parse_type_options
-from jobrunner.errors import EXIT_OK, JobrunnerError
+from jobrunner.errors import EXIT_OK, JobrunnerError, UsageError
 from jobrunner.model import JOB_ID, Posting
 
 if TYPE_CHECKING:
@@ -61,13 +61,17 @@ def run(args: argparse.Namespace) -> int:
     if job_type.is_classic:
         from jobrunner.cli.post_classic import post_classic
 
-        if args.on:
+        if args.on or args.set_hold:
             raise not_in_a_set(job_type)
         return post_classic(args, job_type)
     raw = parse_type_options(args, job_type)
     posting = adjusted(Posting(type=job_type.name, parameters=raw), args, job_type)
     if args.on:
         return post_chain(args, Part(args=args, posting=posting))
+    if args.set_hold:
+        raise UsageError(
+            "--set-hold is for several jobs, of --then or --on.", hint="A single job holds it itself: --hold."
+        )
     if args.hierarchy:
         print_flow(job_type, posting, args.hierarchy)
         return EXIT_OK

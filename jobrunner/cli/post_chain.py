@@ -52,7 +52,8 @@ def post_chain(args: argparse.Namespace, only: Part | None = None) -> int:
         raise UsageError("--hierarchy draws one flow.", hint="Ask for it without --then and --on.")
     with open_context(args) as context:
         postings = postings_of(context, parts)
-        posted = post_set(context, postings, author=parts[0].posting.author, sound=True)
+        holds = [hold for part in parts for hold in part.args.set_hold]
+        posted = post_set(context, postings, author=parts[0].posting.author, holds=holds, sound=True)
         return finish_set(context, posted, args)
 
 
@@ -163,7 +164,7 @@ def _part(registry: Registry, args: argparse.Namespace, number: int) -> Part:
 
 def not_in_a_set(job_type: JobType) -> UsageError:
     return UsageError(
-        f"{job_type.name} is of the classic form: it posts by itself, so --then and --on cannot be used with it.",
+        f"{job_type.name} is of the classic form: it posts by itself, so --then, --on and --set-hold are not for it.",
         hint="Post it alone; others can come after it: --after ID.",
     )
 

@@ -122,6 +122,10 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
         help="run it only while it holds this semaphore: one unit, N of them, or a share", **collected,
     )  # fmt: skip
     group.add_argument(
+        "--set-hold", type=hold, metavar="NAME[:N|:shared]",
+        help="with --then or --on: all the jobs hold it together, from first start to last end", **collected,
+    )  # fmt: skip
+    group.add_argument(
         "--key",
         type=label,
         metavar="KEY",

@@ -1,7 +1,7 @@
 """The lease keeper: a thread of the supervisor that keeps the leases of all workers, in one round trip.
 
 It knows from the workers which claims there are. What it learns it passes on: until when leases are kept, which are
-lost, and what people want: jobs cancelled or suspended, and the node drained.
+lost, and what people want: jobs cancelled or suspended, and the node drained, or limited.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.model import Job, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.store import Store, board_entry
-from jobrunner.persistence.wishes import wishes
+from jobrunner.persistence.wishes import Wishes, wishes
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class LeaseKeeper:
 
     :param tell: sends a message to the worker of an owner: ``tell(owner, kind, **content)``
     :param node: the node's name
-    :param drain: is told again and again whether the node is to take no more jobs
+    :param heed: is told again and again what is wished of the node
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class LeaseKeeper:
         lease: float,
         tell: Callable[..., None],
         node: str | None = None,
-        drain: Callable[[bool], None] = lambda drained: None,
+        heed: Callable[[Wishes], None] = lambda wished: None,
     ) -> None:
         self._board = board
         self._store = Store(database)
@@ -99,7 +99,7 @@ class LeaseKeeper:
         self._lease = lease
         self._tell = tell
         self._node = node
-        self._drain = drain
+        self._heed = heed
         self._looked = -IDLE_LOOK_S
         self._stopping = threading.Event()
         self._threads = [
@@ -193,7 +193,7 @@ class LeaseKeeper:
         """Pass on what people want of the jobs that run here, and of the node; one query."""
         self._looked = boottime()
         wished = wishes(self._store.database, self._claims.owners(), node=self._node)
-        self._drain(wished.drained)
+        self._heed(wished)
         for job_id, owner in self._claims.pairs():
             if job_id in wished.cancel:
                 self._tell(owner, "cancel", id=job_id, mode=wished.cancel[job_id].value)

@@ -47,6 +47,7 @@ class HeldJobs:
         self._apart: dict[str, Job] = {}
         self._condition = threading.Condition()
         self._awaited = 0
+        self._hurried = False
         self.ended = 0
         """How many jobs have ended here."""
 
@@ -79,11 +80,19 @@ class HeldJobs:
             self._held[job.id] = held
         return held
 
-    def remove(self, held: Held) -> None:
+    def remove(self, held: Held, *, hurry: bool = False) -> None:
+        """A job is over; with ``hurry``, a wait for slots ends, since there is something to do that cannot wait."""
         with self._condition:
             if self._held.get(held.job.id) is held:
                 del self._held[held.job.id]
             self.ended += 1
+            self._hurried = self._hurried or hurry
+            self._notify()
+
+    def hurry(self) -> None:
+        """End a wait for slots: there is something else to do, or another number of them."""
+        with self._condition:
+            self._hurried = True
             self._notify()
 
     def goes_apart(self, job: Job) -> None:
@@ -109,14 +118,19 @@ class HeldJobs:
             return [held.job.id for held in asked], [held.job.id for held in asked if held.stop.heeded]
 
     def _notify(self) -> None:
-        if len(self) < self._awaited:
+        if len(self) < self._awaited or self._hurried:
             self._condition.notify_all()
 
     def wait_below(self, limit: int, timeout: float) -> bool:
-        """Wait until fewer than ``limit`` slots are taken. For one thread, which is woken only when that is so."""
+        """Wait until fewer than ``limit`` slots are taken; whether they are. For one thread.
+
+        It is woken only when that is so, or somebody is in a hurry.
+        """
         with self._condition:
             self._awaited = limit
-            return self._condition.wait_for(lambda: len(self) < limit, timeout)
+            self._condition.wait_for(lambda: len(self) < limit or self._hurried, timeout)
+            self._hurried = False
+            return len(self) < limit
 
     def kept(self, job_ids: Iterable[str], until: float) -> None:
         """The leases of these jobs last until then."""

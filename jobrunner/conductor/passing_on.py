@@ -1,4 +1,7 @@
-"""What was held of semaphores goes on to those who wait for it: they are called, so that they can be claimed at once.
+"""What was held of semaphores goes on to those who wait for it: the worker that left it takes the next of them itself.
+
+So nobody else has to hear of it, and a unit stands idle for as long as it takes to look who is next, and to begin that
+job. Those whom this worker may not run, or has no room for, are called for others to claim.
 
 Whoever is called asks for its permits as everybody does when it is begun; so calling too many, or too often, harms
 nothing. What is not called, since a worker died just then, the leader calls within seconds.
@@ -6,34 +9,65 @@ nothing. What is not called, since a worker died just then, the leader calls wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection
 
 from jobrunner.boards.board import Board
-from jobrunner.model import Job
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.passing import next_in_line
+from jobrunner.model import Job, JobClass
+from jobrunner.persistence.link import Link
+from jobrunner.persistence.passing import next_in_line, release_sets
 
 
 class PassingOn:
-    """A step of the aftermath: calls who may have what jobs left, or were refused a moment ago.
+    """The semaphores of which jobs left something here, or were refused it, since somebody looked. For several threads.
 
     Costs nothing for jobs that hold nothing; else three queries, one more for each semaphore beyond the first, and a
     round trip to the board if somebody waits.
     """
 
-    def __init__(self, database: Database, board: Board) -> None:
-        self._database = database
-        self._board = board
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._names: set[str] = set()
+        self._sets: set[str] = set()
+        self._lock = threading.Lock()
 
-    @staticmethod
-    def concerns(job: Job) -> bool:
-        """Whether the job may have left something that others wait for."""
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def note(self, job: Job, *, left: bool = True) -> bool:
+        """A job was left, or else refused; whether there is anything that others may wait for."""
+        if job.policies.holds:
+            with self._lock:
+                self._names.update(hold.name for hold in job.policies.holds)
+                if left and job.jobset_id is not None and any(hold.by_set for hold in job.policies.holds):
+                    self._sets.add(job.jobset_id)
         return bool(job.policies.holds)
 
-    def __call__(self, jobs: Sequence[Job]) -> None:
-        names = sorted({hold.name for job in jobs for hold in job.policies.holds})
-        if not names:
-            return
-        called = next_in_line(self._database, names)
-        if called:
-            self._board.hasten(called)
+    def note_begun(self, job: Job) -> None:
+        """A job began: what its jobset has since then, others of the set may have waited for."""
+        names = [hold.name for hold in job.policies.holds if hold.by_set]
+        if names:
+            with self._lock:
+                self._names.update(names)
+
+    def take_over(
+        self, board: Board, owner: str, classes: Collection[JobClass], *, limit: int, lease: float
+    ) -> list[str]:
+        """Claim up to ``limit`` jobs of these classes whose turn it is, and call the others; the ids of the former.
+
+        If it raises, what was noted is noted still.
+        """
+        if not self._names:
+            return []
+        with self._lock:
+            names, self._names = self._names, set()
+            sets, self._sets = self._sets, set()
+        try:
+            release_sets(self._link.database, sorted(sets))
+            called = next_in_line(self._link.database, sorted(names), link=self._link)
+            return board.call(owner, called, classes, limit=limit, lease=lease) if called else []
+        except BaseException:
+            with self._lock:
+                self._names |= names
+                self._sets |= sets
+            raise

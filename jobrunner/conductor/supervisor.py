@@ -28,6 +28,7 @@ from jobrunner.conductor.chores import Chores, Figures
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.forks import ForkServer
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
+from jobrunner.conductor.limited import ConfiguredLimits
 from jobrunner.conductor.lone import SPARES
 from jobrunner.conductor.process import LoneJob, WorkerProcess, how_it_ended, start_worker
 from jobrunner.conductor.restarts import Restarts
@@ -36,7 +37,7 @@ from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable, WrongBoard
 from jobrunner.model import CancelMode
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.wishes import wishes
+from jobrunner.persistence.wishes import Wishes, wishes
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Supervisor:
         self._restarts = Restarts()
         self._database = database
         self._drained = False
+        self._limit: int | None = None
+        self._configured = ConfiguredLimits(config, database)
         self._looked = boottime()
         self._used_s = 0.0
         self._gives_way = False
@@ -110,7 +113,7 @@ class Supervisor:
             lease=config.conductor.lease,
             tell=self._tell,
             node=self.node,
-            drain=self._drain,
+            heed=self._heed,
         )
 
     # -- life
@@ -125,7 +128,7 @@ class Supervisor:
 
     def _run(self) -> int:
         self._connect()
-        self._learn_if_drained()
+        self._learn_what_is_wished()
         with Wakeup(self._on_signal) as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ, None)
             self._selector.register(self._forks, selectors.EVENT_READ, self._forks)
@@ -157,12 +160,16 @@ class Supervisor:
                 raise
             log.warning("%s Starting all the same; it is tried again until it is there.", error.message)
 
-    def _learn_if_drained(self) -> None:
+    def _learn_what_is_wished(self) -> None:
         """Before there are workers: none may claim a job that should have waited."""
         try:
-            self._drained = wishes(self._database, [], node=self.node).drained
+            self._configured.tell()
+            wished = wishes(self._database, [], node=self.node)
+            self._drained, self._limit = wished.drained, wished.limit
         except StoreUnavailable as error:
-            log.warning("%s Whether the node is drained will be known when it is back.", error.message)
+            log.warning(
+                "%s Whether the node is drained or limited will be known when it is back.", error.message
+            )
         if self._drained:
             log.warning("%s", DRAINED % self.node)
 
@@ -224,6 +231,7 @@ class Supervisor:
             "once": self.once,
             "log_level": logging.getLevelName(logging.getLogger().getEffectiveLevel()),
             "drained": self._drained,
+            "slots": self._slots_of(slot),
         }
         if not self._forks.is_running:
             self._forks.start()
@@ -233,6 +241,8 @@ class Supervisor:
             self._workers[worker.owner] = worker
             if self._drained != setup["drained"]:  # the word came while it was started
                 worker.channel.send("drain", drained=self._drained)
+            if self._slots_of(slot) != setup["slots"]:
+                worker.channel.send("slots", number=self._slots_of(slot))
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
         return worker
 
@@ -242,6 +252,10 @@ class Supervisor:
         if slot is not None:
             config["conductor"]["jobs"] = self.config.jobs_of(slot)
         return config
+
+    def _slots_of(self, slot: int | None) -> int | None:
+        """How many jobs the worker in this place may run now; None for one that is alone."""
+        return None if slot is None else self.config.jobs_of(slot, self._limit)
 
     def _start_due(self) -> None:
         """Start workers in the places of dead ones."""
@@ -400,6 +414,23 @@ class Supervisor:
         elif worker.lone is not None and kind == "lost":
             self._apart.watch.lost(owner)
 
+    def _heed(self, wished: Wishes) -> None:
+        self._configured.tell()
+        self._drain(wished.drained)
+        self._limit_to(wished.limit)
+
+    def _limit_to(self, limit: int | None) -> None:
+        with self._lock:
+            if limit == self._limit:
+                return
+            self._limit = limit
+            for worker in self._workers.values():
+                if worker.slot is not None:
+                    worker.channel.send("slots", number=self._slots_of(worker.slot))
+        log.info(
+            "the node %s may run %s at once", self.node, "any number" if limit is None else f"{limit} jobs"
+        )
+
     def _drain(self, drained: bool) -> None:
         with self._lock:
             if drained == self._drained:
@@ -424,7 +455,7 @@ class Supervisor:
         workers = self._living()
         return Figures(
             processes=sum(not worker.alone for worker in workers),
-            slots=self._slots,
+            slots=sum(self.config.jobs_of(number, self._limit) for number in range(self.config.processes)),
             running=sum(len(worker.running) for worker in workers),
             ended=self._apart.ended_here + sum(worker.ended for worker in workers if not worker.alone),
             types=sorted({name for worker in workers for name in worker.types}),

@@ -71,6 +71,7 @@ class Worker:
     :param owner: the identity under which it claims: the conductor's and its own
     :param alone: for a worker that runs one job, which the supervisor names, and nothing else
     :param drained: whether it claims nothing until it is told that it may
+    :param slots: how many jobs it runs at once until it is told otherwise; None: as many as are configured
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Worker:
         once: bool = False,
         alone: bool = False,
         drained: bool = False,
+        slots: int | None = None,
     ) -> None:
         self.config = config
         self.channel = channel
@@ -93,7 +95,8 @@ class Worker:
         self.alone = alone
         self.node = config.node_name
         self.lease = config.conductor.lease
-        self.slots = 1 if alone else config.conductor.jobs
+        most = 1 if alone else config.conductor.jobs
+        self.slots = most if slots is None else min(most, slots)
         self.held = HeldJobs(self.lease)
         self.ended = EndedJobs(owner, channel)
         self._stopping = threading.Event()
@@ -110,7 +113,7 @@ class Worker:
         self._database = database
         self._link = Link(database)
         self._tags = TagLimits()
-        self._refused: list[Job] = []
+        self._passing = PassingOn(self._link)
         self._writer = Writer(self._database, patience=config.persistence.patience)
         self._parts = RunParts(
             writer=self._writer,
@@ -119,7 +122,7 @@ class Worker:
             node=self.node,
             output_limit=config.output.limit_bytes,
         )
-        self._pool = futures.ThreadPoolExecutor(self.slots, thread_name_prefix="job")
+        self._pool = futures.ThreadPoolExecutor(most, thread_name_prefix="job")
         self._board: Board | None = None
         self._aftermath = Aftermath(())
         self._own_job: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
@@ -149,7 +152,7 @@ class Worker:
     def _steps(self, board: Board) -> list[Step]:
         """What is done after jobs were left."""
         waker = Waker(self._database, board)
-        return [PassingOn(self._database, board), waker, lambda left: self._follow(board, left)]
+        return [waker, lambda left: self._follow(board, left)]
 
     def _follow(self, board: Board, left: Sequence[Job]) -> None:
         """Let those go on that come after jobs which have ended."""
@@ -182,9 +185,10 @@ class Worker:
 
     def _step(self, board: Board, scout: Scout) -> bool:
         """Tell the board what ended, then claim, or wait; False if there is nothing left to do."""
-        self._tell(board)
+        self.ended.tell(board)
+        self._pass_on(board)
         self._aftermath.go()
-        if self._drained:
+        if self._drained or not self.slots:
             return self._rest()
         if not self._wait_for_room() or self._claim_in_turn(board, scout):
             return True
@@ -199,36 +203,42 @@ class Worker:
         return True
 
     def _rest(self) -> bool:
-        """Claim nothing, since the node is drained: wait for a job's end, or another word; False if none can come."""
+        """Claim nothing: the node is drained, or has no slot for this worker. False if nothing is left to wait for."""
         if self.once and self._is_idle():
             return False
         self._woken.wait(WAIT_S)
         self._woken.clear()
         return True
 
-    def _tell(self, board: Board) -> None:
-        """Tell the board what ended; then look again whether those that were refused a permit have to wait."""
-        self.ended.tell(board)
-        refused, self._refused = self._refused, []
-        for job in refused:
-            self._aftermath.note(job)
+    def _pass_on(self, board: Board) -> None:
+        """Run those whose turn it is to have what jobs left here of semaphores; others are called for the rest."""
+        if not self._passing:
+            return
+        takes = not (self._drained or self.alone or self._stopping.is_set())
+        classes, claimed_at = self._classes if takes else (), boottime()
+        limit = self.slots - len(self.held)
+        ids = self._passing.take_over(board, self.owner, classes, limit=limit, lease=self.lease)
+        if ids:
+            self._start(ids, claimed_at + self.lease)
 
     def _wait_for_room(self) -> bool:
         """Wait for a free slot; while more jobs wait than there are slots, a moment longer, for several of them.
 
-        A claim costs a transaction whatever its size, so short jobs are claimed by the handful.
+        False if there is none, or something else is to be done first. A claim costs a transaction whatever its size, so
+        short jobs are claimed by the handful.
         """
         if not self.held.wait_below(self.slots, WAIT_S):
             return False
         if self._backlog:
             self.held.wait_below(self.slots - self.slots // 2 + 1, GATHER_S)
-        return True
+        return not self._passing
 
     def _any_waits(self, board: Board) -> bool:
         return bool(board.peek(self._plain_classes(board), limit=1))
 
     def _is_idle(self) -> bool:
-        return not len(self.held) and not len(self.ended) and not self._aftermath.is_busy
+        busy = len(self.held) or len(self.ended) or self._passing or self._aftermath.is_busy
+        return not busy
 
     def _open_board(self) -> Board | None:
         """The board, as soon as it can be reached; None if the worker is stopped before."""
@@ -253,10 +263,14 @@ class Worker:
         while not self.held.wait_below(1, WAIT_S):
             pass
         try:
-            self._tell(board)
+            self.ended.tell(board)
             board.release_owner(self.owner)
         except BoardUnavailable as error:
             log.warning("%s What was held is free when its lease ends.", error.message)
+        try:
+            self._pass_on(board)
+        except Exception:
+            log.exception("who waits for what jobs held here was not called; the leader does that")
         self._aftermath.stop()
         board.close()
 
@@ -341,13 +355,16 @@ class Worker:
             self.ended.goes_back([job_id], delay=seconds)
         for refused in begun.refused:
             self.ended.goes_back([refused.job.id], delay=refused.delay)
-        self._refused += [refused.job for refused in begun.refused]
+            # Once the board has it again: what ended meanwhile saw nobody waiting.
+            self._passing.note(refused.job, left=False)
         not_now = [*begun.corrupt, *begun.early, *(refused.job.id for refused in begun.refused)]
         self.held.not_begun([*gone, *not_now])
         for job in begun.set_aside:
-            self._aftermath.note(job)
+            self._note_left(job)
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
+        for job in begun.started:
+            self._passing.note_begun(job)
         for job in begun.started:
             if job.deaths < SUSPECT_DEATHS or self.alone:
                 self._run(job, fresh=job.id in begun.fresh)
@@ -452,11 +469,13 @@ class Worker:
             self.ended.finished([job.id], then=then)
         else:
             self.ended.job_goes_back(job, delay=outcome.delay, then=then)
-        self._aftermath.note(job)
-        if job.policies.holds:
-            self._aftermath.go()  # somebody waits for what it held
-        self.held.remove(held)
+        self.held.remove(held, hurry=self._note_left(job))
         self._wake()
+
+    def _note_left(self, job: Job) -> bool:
+        """A job was left: note what follows from that; whether others may wait for what it held."""
+        self._aftermath.note(job)
+        return self._passing.note(job)
 
     # -- the supervisor's side
 
@@ -467,6 +486,7 @@ class Worker:
             "cancel": self._on_cancel,
             "hold": lambda message: self.held.stop([message["id"]], "hold"),
             "drain": lambda message: self._drain_node(message["drained"]),
+            "slots": lambda message: self._limit_to(message["number"]),
             "give_way": self._on_give_way,
             "stop": lambda message: self._stop(),
             "reload": lambda message: self._reload(),
@@ -491,6 +511,12 @@ class Worker:
     def _drain_node(self, drained: bool) -> None:
         self._drained = drained
 
+    def _limit_to(self, slots: int) -> None:
+        """Run so many jobs at once from now on; those that run are left alone."""
+        self.slots = min(slots, self.config.conductor.jobs)
+        self.held.hurry()
+        self._wake()
+
     def _on_returned(self, message: Message) -> None:
         """A job's own process did not come to take it over."""
         job = self.held.back(message["id"])
@@ -505,7 +531,7 @@ class Worker:
         """A job's own process is over; if it was ended by force, nobody has followed up on it yet."""
         job = self.held.back(message["id"])
         if job is not None and message["by_force"]:
-            self._aftermath.note(job)
+            self._note_left(job)
         self._wake()
 
     def _on_give_way(self, message: Message) -> None:
@@ -565,4 +591,4 @@ def _used_s() -> float:
 
 def _is_waited_for(job: Job) -> bool:
     """Whether others are likely to wait for the job's end; for those of which that is not known, it may take longer."""
-    return job.jobset_id is not None or PassingOn.concerns(job) or Waker.concerns(job)
+    return job.jobset_id is not None or Waker.concerns(job)

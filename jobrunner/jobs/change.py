@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jobrunner.errors import BoardUnavailable
 from jobrunner.jobs.context import JobContext
-from jobrunner.jobs.following import follow
+from jobrunner.jobs.following import follow, leave_sets
 from jobrunner.jobs.offering import offer
 from jobrunner.jobs.post import put_on_board
 from jobrunner.model import CancelMode, Job, JobState
@@ -28,6 +28,7 @@ def cancel(context: JobContext, job: Job, mode: CancelMode = CancelMode.REVERT) 
     if state is JobState.CANCELLED and changed:
         withdraw(context, [job.id])
         follow(context.database, lambda: context.board, [job.id])
+        leave_sets(context.database, lambda: context.board, [job.id])
     elif changed and (job.parked is not None or job.available_ms > job.updated_ms):
         withdraw(context, [job.id])  # where it may stand as delayed
         put_on_board(context, [board_entry(context.store.get(job.id))])
@@ -49,6 +50,7 @@ def cancel_all(context: JobContext, job_ids: Sequence[str], mode: CancelMode = C
         if ended:
             withdraw(context, ended)
             follow(context.database, lambda: context.board, ended)
+            leave_sets(context.database, lambda: context.board, ended)
     return changed
 
 

@@ -15,6 +15,7 @@ from jobrunner.errors import BoardUnavailable
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.deciding import decide
 from jobrunner.persistence.links import blocked_page, decided, dependents
+from jobrunner.persistence.passing import next_in_line, release_sets, sets_of
 from jobrunner.persistence.store import board_entry
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,20 @@ def follow_all(database: Database, board: Callable[[], Board]) -> int:
     return done
 
 
+def leave_sets(database: Database, board: Callable[[], Board], ended: Sequence[str]) -> None:
+    """End what the jobsets of these jobs hold as a whole, if all their jobs have ended, and call who waits for it.
+
+    Costs one query if there are no such sets. Conductors see to the jobs that they run by themselves.
+    """
+    freed = release_sets(database, sets_of(database, ended))
+    called = next_in_line(database, freed) if freed else []
+    if called:
+        try:
+            board().hasten(called)
+        except BoardUnavailable as error:
+            log.warning("%s Who waits is called when it is back.", error.message)
+
+
 def _parts(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(job_ids), SETTLED_AT_ONCE):
         yield job_ids[start : start + SETTLED_AT_ONCE]
@@ -70,4 +85,6 @@ def _settle(database: Database, board: Callable[[], Board], ids: list[str]) -> t
             board().post(entries)
         except BoardUnavailable as error:
             log.warning("%s The jobs that go on now are put on the board when it is back.", error.message)
+    if followed.ended:
+        leave_sets(database, board, followed.ended)
     return len(followed.released) + len(followed.ended), followed.ended

@@ -16,6 +16,8 @@ from jobrunner.model import CancelMode, Job, JobState, Posting, new_job_id
 from jobrunner.persistence import jobsets
 from jobrunner.persistence.jobsets import Jobset
 from jobrunner.persistence.store import JobFilter, NewJobset
+from jobrunner.plugins.holds import check_hold, merged
+from jobrunner.policies import Hold
 from jobrunner.references import has_references
 
 __all__ = ["Jobset", "PostedSet", "cancel", "find", "members", "page", "post_set", "wait"]
@@ -44,6 +46,7 @@ def post_set(
     *,
     name: str | None = None,
     author: str | None = None,
+    holds: Sequence[Hold] = (),
     sound: bool = False,
 ) -> PostedSet:
     """Post jobs as one set, all or none, in one transaction.
@@ -52,6 +55,8 @@ def post_set(
     by its id; and its parameters may refer to results of those, see :mod:`jobrunner.references`. Raises what
     ``post_many`` raises, and JobNotFound for a job to come after that is not there.
 
+    :param holds: what the set holds as a whole, from when the first of its jobs begins until the last has ended; for
+        each of them it goes before what they themselves would hold of the same name
     :param sound: whether the flows are compiled as well, which is left to the conductor otherwise
     """
     if not 0 < len(postings) <= MEMBERS_LIMIT:
@@ -59,7 +64,8 @@ def post_set(
     check_name("the jobset's name", name)
     check_name("the author", author)
     jobset = NewJobset(id=new_job_id(), name=name, author=author)
-    checked = [replace(check(context, posting), jobset_id=jobset.id) for posting in postings]
+    _check_holds(holds)
+    checked = [_of_set(check(context, posting), jobset.id, holds) for posting in postings]
     if sound:
         for posting in checked:
             require_sound(context, posting)
@@ -67,6 +73,20 @@ def post_set(
     if any(one.new for one in posted):
         return PostedSet(id=jobset.id, new=True, posted=posted)
     return PostedSet(id=context.store.get(posted[0].job_id).jobset_id, new=False, posted=posted)
+
+
+def _check_holds(holds: Sequence[Hold]) -> None:
+    try:
+        for hold in holds:
+            check_hold(hold)
+    except ValueError as error:
+        raise InvalidParameters(f"the jobset cannot hold that: {error}") from None
+
+
+def _of_set(posting: Posting, set_id: str, holds: Sequence[Hold]) -> Posting:
+    by_set = [replace(hold, by_set=True) for hold in holds]
+    policies = replace(posting.policies, holds=merged(posting.policies.holds, by_set))
+    return replace(posting, jobset_id=set_id, policies=policies if by_set else posting.policies)
 
 
 def require_sound(context: JobContext, accepted: Posting) -> None:

@@ -14,6 +14,7 @@ from jobrunner.errors import BoardUnavailable, LimitNotFound, UsageError
 from jobrunner.jobs.context import JobContext
 from jobrunner.persistence import limits, passing
 from jobrunner.persistence.limits import Limit as Limit
+from jobrunner.persistence.permits import NODE
 from jobrunner.plugins.holds import TYPE, check_name, check_rate
 from jobrunner.policies import ANY_NUMBER
 
@@ -51,6 +52,8 @@ def set_limit(context: JobContext, name: str, *, count: int | None = None, rate:
         raise UsageError(f"{count!r} is no number of units.", hint="Give 0 or more, or `any`.")
     if count is None and rate is None:
         raise UsageError(f"Nothing was said of {name}.", hint="Give a number of units, or a rate, or both.")
+    if name.startswith(NODE) and rate is not None:
+        raise UsageError(f"{name} cannot have a rate, only a number of jobs.", hint="Leave --rate out.")
     default = None if name.startswith(TYPE) else ANY_NUMBER  # as the type says
     found = limits.write(
         context.database,

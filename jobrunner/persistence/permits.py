@@ -6,6 +6,8 @@ Invariants:
   takes a job over from a dead owner finds that it has its permits, and nothing leaks.
 - Permits are granted under locks on the semaphores' rows, taken in the order of their names, after those of the jobs.
   They end under the job's lock alone: who counts meanwhile may count one too many, never one too few.
+- What a jobset holds as a whole is a permit of its own, under the set's id: granted when the first of its jobs begins,
+  and ended, under a lock on the semaphore, once all of them have ended (passing.py). So it outlives owners.
 - A job has all that it holds or nothing, so that no two wait for each other.
 - Who was refused looks once more when its transaction has ended and the board has it again (conductor/passing_on.py):
   what ended meanwhile may have seen nobody waiting.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import functools
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -44,6 +46,12 @@ SLACK_MS = 15_000
 """Who does not ask again within this time after it was offered counts as waiting no more."""
 LINE_SEEN = 100
 """So many of those who wait for a semaphore are looked at."""
+LAST_SCORE = 4 * 10**12
+"""In the year 2096; the product still fits its column."""
+LAST_PLACE = (LAST_SCORE + 1) * 1_000_000
+
+Ask = Callable[[Statement, Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+"""Sends a query; its rows by column. A pipeline's, or one that only reads."""
 
 _UNOWNED = tuple(state.value for state in (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED))
 
@@ -74,7 +82,7 @@ def ask(pipeline: Pipeline, asking: Sequence[Job]) -> Answers:
     """
     names = sorted({hold.name for job in asking for hold in job.policies.holds})
     if len(asking) > 1:
-        rows = _rows_of(pipeline, names, _look(pipeline.dialect))
+        rows = look_at(pipeline.ask, pipeline.dialect, names)
         desk = _served(pipeline, asking, rows) if len(rows) == len(names) else None
         if desk is not None and not desk.has_granted:
             desk.write_waiting(pipeline)
@@ -87,10 +95,11 @@ def ask(pipeline: Pipeline, asking: Sequence[Job]) -> Answers:
 
 
 def _served(pipeline: Pipeline, asking: Sequence[Job], rows: Mapping[str, Mapping[str, Any]]) -> _Desk:
-    found, having = _held(pipeline, [semaphore_of_row(row) for row in rows.values()])
+    found, having = held(pipeline.ask, rows)
     now_ms = max(row["now_ms"] for row in rows.values())
+    last = max(map(place_of, asking))
     for one in found.values():
-        one.line = _line_of(pipeline, one.name, now_ms)
+        one.line = line_of(pipeline.ask, one.name, now_ms, last=last)
     if any(_has_rate(found[hold.name], hold) for job in asking for hold in job.policies.holds):
         now_ms = pipeline.ask(_now(pipeline.dialect), {})[0]["now_ms"]  # the other is of before the locks
     desk = _Desk(found, now_ms)
@@ -108,6 +117,9 @@ class _Desk:
         self._now_ms = now_ms
         self._granted: list[dict[str, Any]] = []
         self._waiting: list[dict[str, Any]] = []
+        self._waits_no_more: list[dict[str, Any]] = []
+        self.has_granted = False
+        """Whether somebody got what it did not have itself: then all of it counts only if it was seen under locks."""
         self._said: dict[str, Terms] = {}
 
     def serve(self, job: Job, *, has_it: bool) -> None:
@@ -123,9 +135,17 @@ class _Desk:
             self._refuse(job, holds, list(refusals.values()))
             return
         self.answers.granted.add(job.id)
+        self.has_granted = True
         for hold in holds.values():
-            self._found[hold.name].grant(_wish(job, hold), Terms.of_hold(hold), self._now_ms)
+            self._grant(job, hold)
+
+    def _grant(self, job: Job, hold: Hold) -> None:
+        one, wish = self._found[hold.name], _wish(job, hold)
+        if wish.holder not in one.holders:
             self._granted.append(_row(job, hold, granted=1, since_ms=self._now_ms, until_ms=None))
+        if wish.set_id is not None:
+            self._waits_no_more.append({"key": job.id, "name": hold.name})
+        one.grant(wish, Terms.of_hold(hold), self._now_ms)
 
     def _refusal(self, job: Job, hold: Hold) -> Refusal | None:
         return self._found[hold.name].refusal(_wish(job, hold), Terms.of_hold(hold), self._now_ms)
@@ -148,17 +168,13 @@ class _Desk:
             return min(LONGEST_S, max(1, max(times) - self._now_ms) / 1000)
         return OFFERED_AGAIN_S * random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, protects nothing)
 
-    @property
-    def has_granted(self) -> bool:
-        """Whether somebody got what nobody had yet."""
-        return bool(self._granted)
-
     def write_waiting(self, pipeline: Pipeline) -> None:
         _put(pipeline, self._waiting, changed=_WAITS)
 
     def write_granted(self, pipeline: Pipeline, rows: Mapping[str, Mapping[str, Any]]) -> None:
         """The semaphores' rows are locked."""
         _put(pipeline, self._granted, changed=_GRANTS)
+        pipeline.add(_FREE, self._waits_no_more)
         for name, said in sorted(self._said.items()):
             one = self._found[name]
             now = {"said": json.dumps(asdict(said)), "started": json.dumps(one.started)}
@@ -176,7 +192,11 @@ def _note(refusals: Sequence[Refusal]) -> str:
 
 
 def _wish(job: Job, hold: Hold) -> Wish:
-    return Wish(place_of(job), job.id, hold.units, hold.shared)
+    return Wish(place_of(job), job.id, hold.units, hold.shared, _set_of(job, hold))
+
+
+def _set_of(job: Job, hold: Hold) -> str | None:
+    return job.jobset_id if hold.by_set else None
 
 
 def place_of(job: Job) -> int:
@@ -184,17 +204,16 @@ def place_of(job: Job) -> int:
     return min(board_entry(job).score, LAST_SCORE) * 1_000_000 + job.seq % 1_000_000
 
 
-LAST_SCORE = 4 * 10**12
-"""In the year 2096; the product still fits its column."""
-
-
 def _has_rate(one: Semaphore, hold: Hold) -> bool:
     return bool(one.terms(Terms.of_hold(hold)).starts)
 
 
 def _row(job: Job, hold: Hold, **columns: Any) -> dict[str, Any]:
-    said = {"units": hold.units, "shared": int(hold.shared), "score": place_of(job)}
-    return {"job_id": job.id, "semaphore": hold.name, **said, **columns}
+    """A job's permit, or that of its jobset once it is granted."""
+    set_id = _set_of(job, hold)
+    said = {"units": hold.units, "shared": int(hold.shared), "score": place_of(job), "set_id": set_id}
+    holder = set_id if set_id is not None and columns["granted"] else job.id
+    return {"job_id": holder, "semaphore": hold.name, **said, **columns}
 
 
 # -- jobs that are left
@@ -236,6 +255,8 @@ _FREE_ALL = Statement(permits.delete().where(permits.c.job_id == sa.bindparam("k
 # -- limits of tags
 
 
+NODE = "node:"
+"""What the limit of a node is called. It is no semaphore: the node's workers share the number among them."""
 TAG = "tag:"
 
 
@@ -254,7 +275,7 @@ def _word(value: Any) -> str:
 
 
 def limited_tags(pipeline: Pipeline) -> frozenset[str]:
-    """The limits of tags that somebody has set; one round trip."""
+    """The limits of tags that somebody has set, or configured; one round trip."""
     return frozenset(row["name"] for row in pipeline.ask(_LIMITED_TAGS, {}))
 
 
@@ -262,7 +283,11 @@ _LIMITED_TAGS = Statement(
     sa.select(semaphores.c.name).where(
         semaphores.c.name >= TAG,
         semaphores.c.name < TAG[:-1] + ";",
-        sa.or_(semaphores.c.count.is_not(None), semaphores.c.starts.is_not(None)),
+        sa.or_(
+            semaphores.c.count.is_not(None),
+            semaphores.c.starts.is_not(None),
+            semaphores.c.configured.is_not(None),
+        ),
     )
 )
 
@@ -270,30 +295,64 @@ _LIMITED_TAGS = Statement(
 # -- reading semaphores
 
 
-def _locked(pipeline: Pipeline, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _locked(pipeline: Pipeline, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The rows of these semaphores, locked; those that nobody knew are made."""
-    found = _rows_of(pipeline, names, _lock(pipeline.dialect))
+    found = _rows_of(pipeline.ask, names, _lock(pipeline.dialect))
     missing = [name for name in names if name not in found]
     if missing:
         pipeline.add(
             insert_new(pipeline.dialect, semaphores, ("name",)), [{"name": name} for name in missing]
         )
-        found |= _rows_of(pipeline, missing, _lock(pipeline.dialect))
+        found |= _rows_of(pipeline.ask, missing, _lock(pipeline.dialect))
     return found
 
 
-def _rows_of(pipeline: Pipeline, names: Sequence[str], wanted: Statement) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in pipeline.ask(wanted, {"names": list(names)})}
+def look_at(ask: Ask, dialect: str, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The rows of these semaphores by name, with the time as ``now_ms``; locks nothing. One query."""
+    return _rows_of(ask, names, _look(dialect))
+
+
+def _rows_of(ask: Ask, names: Sequence[str], wanted: Statement) -> dict[str, Mapping[str, Any]]:
+    return {row["name"]: row for row in ask(wanted, {"names": list(names)})}
 
 
 def semaphore_of_row(row: Any) -> Semaphore:
+    """As somebody has set it; what nobody set is as it is configured."""
+    configured = configured_of(row["configured"])
+    count = configured.count if row["count"] is None else row["count"]
+    is_set = row["starts"] is not None
     return Semaphore(
         name=row["name"],
-        count=row["count"],
-        starts=row["starts"],
-        period_ms=row["period_ms"],
+        count=count,
+        starts=row["starts"] if is_set else configured.starts,
+        period_ms=row["period_ms"] if is_set else configured.period_ms,
         started=_times(row["started"]),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configured:
+    """What the configuration of a node says of a semaphore; None is as the jobs say."""
+
+    count: int | None = None
+    starts: int | None = None
+    period_ms: int | None = None
+    by: str | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def configured_of(text: str | None) -> Configured:
+    """Read back what ``to_json`` wrote; what somebody else has written there says nothing."""
+    if text is None:
+        return NOT_CONFIGURED
+    with suppress(ValueError, TypeError):
+        return Configured(**json.loads(text))
+    return NOT_CONFIGURED
+
+
+NOT_CONFIGURED = Configured()
 
 
 def _times(text: str | None) -> list[int]:
@@ -305,18 +364,38 @@ def _times(text: str | None) -> list[int]:
     return []
 
 
-def _held(pipeline: Pipeline, found: Sequence[Semaphore]) -> tuple[dict[str, Semaphore], set[str]]:
-    """The semaphores by name, with what is held of them; and the jobs that hold any."""
-    by_name = {one.name: one for one in found}
-    rows = pipeline.ask(_GRANTED, {"names": list(by_name)})
-    for row in rows:
-        by_name[row["semaphore"]].take(row["units"], bool(row["shared"]))
-    return by_name, {row["job_id"] for row in rows}
+def held(ask: Ask, rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Semaphore], set[str]]:
+    """The semaphores of these rows by name, with what is held of them; and the jobs that hold any. One query."""
+    by_name = {name: semaphore_of_row(row) for name, row in rows.items()}
+    granted = ask(_GRANTED, {"names": list(by_name)})
+    for row in granted:
+        one = by_name[row["semaphore"]]
+        one.take(row["job_id"], row["units"], bool(row["shared"]))
+        if row["set_id"] is not None:
+            one.sets.add(row["set_id"])
+    return by_name, {row["job_id"] for row in granted}
 
 
-def _line_of(pipeline: Pipeline, name: str, now_ms: int) -> list[Wish]:
-    rows = pipeline.ask(LINE, {"semaphore": name, "now_ms": now_ms, "most": LINE_SEEN})
-    return [Wish(row["score"], row["job_id"], row["units"], bool(row["shared"])) for row in rows]
+def line_of(ask: Ask, name: str, now_ms: int, *, last: int = LAST_PLACE, most: int = LINE_SEEN) -> list[Wish]:
+    """Those who wait for a semaphore, the first in line first. One query.
+
+    :param last: the place up to which the line is of interest: who is behind those that ask stands in nobody's way
+    """
+    return _wishes(ask(_LINE, {"semaphore": name, "now_ms": now_ms, "last": last, "most": most}))
+
+
+def mates_of(ask: Ask, one: Semaphore, now_ms: int) -> list[Wish]:
+    """Those who wait though their jobsets have it by now. One query, if any jobset has it."""
+    if not one.sets:
+        return []
+    said = {"semaphore": one.name, "now_ms": now_ms, "last": LAST_PLACE, "most": LINE_SEEN}
+    return _wishes(ask(_MATES, {**said, "sets": sorted(one.sets)}))
+
+
+def _wishes(rows: Sequence[Mapping[str, Any]]) -> list[Wish]:
+    return [
+        Wish(row["score"], row["job_id"], row["units"], bool(row["shared"]), row["set_id"]) for row in rows
+    ]
 
 
 @functools.cache
@@ -340,17 +419,19 @@ def _now(dialect: str) -> Statement:
     return Statement(sa.select(now_ms_of(dialect).label("now_ms")))
 
 
-GRANTED = sa.select(permits.c.job_id, permits.c.semaphore, permits.c.units, permits.c.shared).where(
-    permits.c.semaphore.in_(sa.bindparam("names", expanding=True)), permits.c.granted == 1
+_GRANTED = Statement(
+    sa.select(
+        permits.c.job_id, permits.c.semaphore, permits.c.units, permits.c.shared, permits.c.set_id
+    ).where(permits.c.semaphore.in_(sa.bindparam("names", expanding=True)), permits.c.granted == 1),
+    many="names",
 )
-_GRANTED = Statement(GRANTED, many="names")
-
-LINE_QUERY = (
-    sa.select(permits.c.job_id, permits.c.units, permits.c.shared, permits.c.score)
+_IN_LINE = (
+    sa.select(permits.c.job_id, permits.c.units, permits.c.shared, permits.c.score, permits.c.set_id)
     .join(jobs, jobs.c.id == permits.c.job_id)
     .where(
         permits.c.semaphore == sa.bindparam("semaphore"),
         permits.c.granted == 0,
+        permits.c.score <= sa.bindparam("last", type_=sa.BigInteger),
         permits.c.until_ms > sa.bindparam("now_ms"),
         jobs.c.state.in_(_UNOWNED),
         jobs.c.parked.is_(None),
@@ -359,15 +440,16 @@ LINE_QUERY = (
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 """Those who wait for a semaphore, by index. A job that has ended, or that nobody can claim, waits no more."""
-LINE = Statement(LINE_QUERY)
+_LINE = Statement(_IN_LINE)
+_MATES = Statement(_IN_LINE.where(permits.c.set_id.in_(sa.bindparam("sets", expanding=True))), many="sets")
 
 
 # -- writing
 
 
-_COLUMNS = ("job_id", "semaphore", "units", "shared", "granted", "score", "since_ms", "until_ms")
+_COLUMNS = ("job_id", "semaphore", "units", "shared", "granted", "score", "set_id", "since_ms", "until_ms")
 _GRANTS = ("units", "shared", "granted", "since_ms", "until_ms")
-_WAITS = ("units", "shared", "score", "until_ms")
+_WAITS = ("units", "shared", "score", "set_id", "until_ms")
 """What changes of a permit that is there: since when somebody waits does not."""
 
 _REMEMBER = Statement(

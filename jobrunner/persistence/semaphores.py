@@ -7,6 +7,7 @@ Rules:
 - Who asks for more units than there are gets all of them.
 - Nobody overtakes: what those before a job in line ask for counts as held, whether or not they can have it yet. So who
   needs much is not starved by those who need little, and one that needs all not by those that share.
+- What a jobset holds as a whole is held once, and all its jobs may have it: none of them is in the way of another.
 - Of the starts within any period there are as many as were said, at most.
 """
 
@@ -40,6 +41,12 @@ class Wish:
     job_id: str
     units: int = field(compare=False)
     shared: bool = field(compare=False)
+    set_id: str | None = field(default=None, compare=False)
+    """The jobset that is to hold it, instead of the job."""
+
+    @property
+    def holder(self) -> str:
+        return self.set_id or self.job_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +76,10 @@ class Semaphore:
     together: int = 0
     """Units of those that share."""
     line: list[Wish] = field(default_factory=list)
+    holders: set[str] = field(default_factory=set)
+    """Who has it: jobs, and jobsets."""
+    sets: set[str] = field(default_factory=set)
+    """The jobsets among them."""
 
     def terms(self, said: Terms) -> Terms:
         """What holds: as it was set, and for the rest as a job says."""
@@ -81,6 +92,8 @@ class Semaphore:
 
     def refusal(self, wish: Wish, said: Terms, now_ms: int) -> Refusal | None:
         """Why a job has to wait; None if it need not."""
+        if wish.holder in self.holders:
+            return None
         terms = self.terms(said)
         ahead = self._ahead(wish)
         if not self._has_room(wish, ahead, terms):
@@ -88,8 +101,9 @@ class Semaphore:
         at_ms = self._start_of(len(ahead), terms, now_ms)
         return None if at_ms <= now_ms else Refusal(semaphore=self.name, at_ms=at_ms)
 
-    def take(self, units: int, shared: bool) -> None:
+    def take(self, holder: str, units: int, shared: bool) -> None:
         """Somebody holds it."""
+        self.holders.add(holder)
         if shared:
             self.together = max(self.together, units)
         else:
@@ -97,9 +111,11 @@ class Semaphore:
 
     def grant(self, wish: Wish, said: Terms, now_ms: int) -> None:
         """A job that was not refused has it, and starts."""
-        terms = self.terms(said)
-        self.take(min(wish.units, max(terms.count, 1)), wish.shared)
         self.line = [other for other in self.line if other.job_id != wish.job_id]
+        if wish.holder in self.holders:
+            return
+        terms = self.terms(said)
+        self.take(wish.holder, min(wish.units, max(terms.count, 1)), wish.shared)
         if terms.starts:
             self.started = [*self.started, now_ms][-terms.starts :]
 
@@ -109,7 +125,10 @@ class Semaphore:
             insort(self.line, wish)
 
     def _ahead(self, wish: Wish) -> list[Wish]:
-        return [other for other in self.line if other < wish and other.job_id != wish.job_id]
+        """Those who are to have it before this one does: one for each that waits for it as a whole."""
+        passed = {wish.holder, *self.holders}
+        before = [other for other in self.line if other < wish and other.holder not in passed]
+        return list({other.holder: other for other in reversed(before)}.values())[::-1]
 
     def _has_room(self, wish: Wish, ahead: Sequence[Wish], terms: Terms) -> bool:
         alone, together = self.alone, self.together

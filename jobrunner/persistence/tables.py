@@ -196,6 +196,9 @@ semaphores = sa.Table(
     sa.Column("period_ms", sa.BigInteger),
     sa.Column("started", Text),  # JSON: when the last of them started, oldest first
     sa.Column("said", Text),  # JSON: what a job said last of count, starts and period_ms
+    sa.Column(
+        "configured", Text
+    ),  # JSON: the same by the configuration of a node, and by which; what is set goes before
     **_MYSQL,
 )
 
@@ -209,6 +212,9 @@ permits = sa.Table(
     sa.Column("granted", sa.SmallInteger, nullable=False),  # 1: held; 0: waited for
     sa.Column("score", sa.BigInteger, nullable=False),  # place among those who wait
     sa.Column("since_ms", sa.BigInteger, nullable=False),
+    sa.Column(
+        "set_id", Id
+    ),  # the jobset that holds it, and stands for job_id then, or for which the job asks
     sa.Column("until_ms", sa.BigInteger),  # who waits counts as waiting until then, unless it asks again
     sa.Index("permits_line", "semaphore", "granted", "score"),
     **_MYSQL,

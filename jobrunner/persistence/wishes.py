@@ -10,7 +10,9 @@ import sqlalchemy as sa
 
 from jobrunner.model import CancelMode, JobState
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.tables import jobs, nodes
+from jobrunner.persistence.permits import NODE, configured_of
+from jobrunner.persistence.tables import jobs, nodes, semaphores
+from jobrunner.policies import ANY_NUMBER
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,20 +24,24 @@ class Wishes:
     """Without those that are to be cancelled."""
     drained: bool = False
     """The node takes no more jobs."""
+    limit: int | None = None
+    """So many jobs may run on the node at once."""
 
 
 def wishes(database: Database, owners: Sequence[str], *, node: str | None = None) -> Wishes:
     """What somebody wishes of the jobs of these owners, and of the node; one query by index."""
-    parts = [*([_of_jobs(owners)] if owners else []), *([_of_node(node)] if node is not None else [])]
+    parts = [*([_of_jobs(owners)] if owners else []), *(_of_node(node) if node is not None else [])]
     if not parts:
         return Wishes()
     with database.read() as connection:
         rows = connection.execute(sa.union_all(*parts) if len(parts) > 1 else parts[0]).all()
     of_jobs = [row for row in rows if row.id is not None]
+    of_node = [str(row.cancel) for row in rows if row.id is None]
     return Wishes(
         cancel={row.id: CancelMode(row.cancel) for row in of_jobs if row.cancel in _MODES},
         suspend={row.id for row in of_jobs if row.cancel not in _MODES},
-        drained=len(of_jobs) < len(rows),
+        drained=DRAINED in of_node,
+        limit=next((_limit(text) for text in of_node if text != DRAINED), None),
     )
 
 
@@ -50,7 +56,21 @@ def _of_jobs(owners: Sequence[str]) -> sa.Select[Any]:
     )
 
 
-def _of_node(name: str) -> sa.Select[Any]:
-    """A row without an id, if the node is drained."""
-    nothing: list[sa.ColumnElement[Any]] = [sa.null().label("id"), sa.null().label("cancel")]
-    return sa.select(*nothing).where(nodes.c.name == name, nodes.c.drained == 1)
+def _of_node(name: str) -> list[sa.Select[Any]]:
+    """Rows without an id: one if the node is drained, one with its limit, if it has one."""
+    nobody: sa.ColumnElement[Any] = sa.null().label("id")
+    drained = sa.select(nobody, sa.literal(DRAINED).label("cancel")).where(
+        nodes.c.name == name, nodes.c.drained == 1
+    )
+    set_or_configured = sa.func.coalesce(sa.cast(semaphores.c.count, sa.String(16)), semaphores.c.configured)
+    limited = sa.select(nobody, set_or_configured.label("cancel")).where(semaphores.c.name == f"{NODE}{name}")
+    return [drained, limited]
+
+
+def _limit(text: str) -> int | None:
+    """The number that somebody set, or that is configured; ANY_NUMBER is no limit."""
+    count = int(text) if text.isdecimal() else configured_of(text).count
+    return None if count is None or count >= ANY_NUMBER else count
+
+
+DRAINED = "drained"

@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from jobrunner.plugins.quantities import parse_duration
-from jobrunner.policies import ANY_NUMBER, Hold
+from jobrunner.policies import ANY_NUMBER, LONGEST_PERIOD_S, MOST_STARTS, Hold
 
 NAME_LIMIT = 200
 """Characters in a semaphore's name."""
 MOST_UNITS = 1_000_000
-MOST_STARTS = 1000
-"""A rate may allow so many starts in its period: the time of each is kept."""
-LONGEST_PERIOD_S = 31 * 86_400.0
 RATE_EXPECTED = "a rate such as 10/1m or 100/1h: so many starts in that time"
 TYPE = "type:"
 """What the name of a job type's own semaphore begins with."""

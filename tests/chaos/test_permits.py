@@ -13,6 +13,7 @@ import secrets
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import pytest
 import sqlalchemy as sa
 
 from jobrunner.jobs import limits
-from jobrunner.model import JobState
+from jobrunner.jobs.jobsets import post_set
+from jobrunner.model import After, JobState, Posting
 from jobrunner.persistence.tables import permits
 from jobrunner.policies import Hold, Policies
 from tests.support.conductors import Cluster, Conductor, cluster
@@ -70,17 +72,17 @@ def _kill(process: psutil.Process) -> int:
     return 1
 
 
-def at_once(found: Cluster, ids: list[str]) -> int:
-    """How many jobs had their permits at the same time, at most."""
+def at_once(found: Cluster, holders: list[list[str]]) -> int:
+    """How many, each of one or several jobs, had their permits at the same time, at most."""
     offset = time.time() - time.monotonic()
     firsts: dict[str, float] = {}
     for line in found.evidence(what="start"):
         firsts.setdefault(line.job, line.at + offset)
     steps: list[tuple[float, int]] = []
-    for job_id in ids:
-        finished_ms = found.job(job_id).finished_ms
-        assert finished_ms is not None
-        steps += [(firsts[job_id], 1), (max(firsts[job_id], finished_ms / 1000), -1)]
+    for ids in holders:
+        first = min(firsts[job_id] for job_id in ids)
+        last = max((found.job(job_id).finished_ms or 0) / 1000 for job_id in ids)
+        steps += [(first, 1), (max(first, last), -1)]
     running = most = 0
     for _, step in sorted(steps):
         running += step
@@ -104,17 +106,41 @@ def test_never_above_the_count_and_no_leak(
         limits.set_limit(found.context, "db", count=COUNT)
         holding = {"policies": Policies(holds=(Hold(name="db"),))}
         ids = found.post_many("busy", count=JOBS, posting=holding, seconds=HOLD_S)
-        killer = Killer(found, seed)
-        for name in ("alice", "bob", "carol"):
-            killer.start(name)
-        found.until(lambda: len(found.evidence(what="start")) >= COUNT, "jobs run")
-        pause = random.Random(-seed)
-        while killer.kills < KILLS and found.context.store.counts():
-            threading.Event().wait(pause.uniform(*EVERY_S))
-            killer.strike()
-        ended = found.ended(*ids, within=ENDS_WITHIN_S)
-        assert killer.kills >= KILLS // 3, f"seed {seed}: too little was killed"
-        assert any(len(found.owner_changes(job_id)) > 1 for job_id in ids), f"seed {seed}: no takeover"
-        assert {job.state for job in ended} == {JobState.SUCCEEDED}, f"seed {seed}"
-        assert at_once(found, ids) == COUNT, f"seed {seed}"
+        survive(found, ids, seed)
+        assert at_once(found, [[job_id] for job_id in ids]) == COUNT, f"seed {seed}"
         found.until(lambda: not rows(found), f"no permit is left (seed {seed}): {rows(found)}")
+
+
+@pytest.mark.thorough
+@pytest.mark.redis
+@pytest.mark.mariadb
+def test_never_more_jobsets_than_the_count_and_no_leak(
+    tmp_path: Path, mariadb_url: str, redis_url: str
+) -> None:
+    seed = secrets.randbelow(1_000_000)
+    with cluster(tmp_path, store_url=mariadb_url, board_url=redis_url) as found:
+        limits.set_limit(found.context, "db", count=2)
+        parameters = {"evidence": str(found.evidence_path), "seconds": HOLD_S}
+        member = Posting(type="busy", parameters=parameters)
+        last = replace(member, after=(After(job=0),))
+        made = [post_set(found.context, [member, member, last], holds=[Hold(name="db")]) for _ in range(30)]
+        sets = [[one.job_id for one in posted.posted] for posted in made]
+        survive(found, [job_id for ids in sets for job_id in ids], seed)
+        assert at_once(found, sets) == 2, f"seed {seed}"
+        found.until(lambda: not rows(found), f"no permit is left (seed {seed}): {rows(found)}")
+
+
+def survive(found: Cluster, ids: list[str], seed: int) -> None:
+    """Have the jobs run by conductors that are killed now and then, until all have ended."""
+    killer = Killer(found, seed)
+    for name in ("alice", "bob", "carol"):
+        killer.start(name)
+    found.until(lambda: len(found.evidence(what="start")) >= 2, "jobs run")
+    pause = random.Random(-seed)
+    while killer.kills < KILLS and found.context.store.counts():
+        threading.Event().wait(pause.uniform(*EVERY_S))
+        killer.strike()
+    ended = found.ended(*ids, within=ENDS_WITHIN_S)
+    assert killer.kills >= KILLS // 3, f"seed {seed}: too little was killed"
+    assert any(len(found.owner_changes(job_id)) > 1 for job_id in ids), f"seed {seed}: no takeover"
+    assert {job.state for job in ended} == {JobState.SUCCEEDED}, f"seed {seed}"

@@ -20,3 +20,11 @@ from jobrunner.config import Config
 def test_the_workers_share_what_the_node_may_run(conductor: dict[str, int], jobs: list[int]) -> None:
     config = Config.model_validate({"conductor": conductor})
     assert [config.jobs_of(number) for number in range(config.processes)] == jobs
+
+
+@pytest.mark.parametrize(
+    ("limit", "jobs"), [(None, [2, 1, 1]), (2, [1, 1, 0]), (0, [0, 0, 0]), (9, [2, 1, 1])]
+)
+def test_what_somebody_limits_it_to_counts_if_it_is_less(limit: int | None, jobs: list[int]) -> None:
+    config = Config.model_validate({"conductor": {"processes": 3, "max_running": 4}})
+    assert [config.jobs_of(number, limit) for number in range(config.processes)] == jobs

@@ -76,6 +76,11 @@ class Statement:
         self._lock = threading.Lock()
         self._texts: dict[tuple[str, str, int], Text] = {}
 
+    @property
+    def core(self) -> sa.ClauseElement:
+        """For a connection of SQLAlchemy's."""
+        return self._core
+
     def text(self, dialect: Dialect, row: Row) -> Text:
         """The text that serves these values."""
         places = 1 << (len(row[self._many[0]]) - 1).bit_length() if self._many else 0

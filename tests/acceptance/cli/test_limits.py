@@ -50,7 +50,8 @@ def test_limits_are_set_changed_listed_and_deleted(jobrunner: CommandLine) -> No
     assert (done.code, done.out) == (0, "")
     assert "db has 3 units; 0 held, 0 jobs wait." in done.err
     assert jobrunner("limits", "set", "db", "--rate", "10/1m", "--json").json == {
-        "name": "db", "count": 3, "starts": 10, "period": 60.0, "is_set": True, "held": 0, "holders": 0, "waiting": 0,
+        "name": "db", "count": 3, "starts": 10, "period": 60.0, "is_set": True, "configured_by": None,
+        "held": 0, "holders": 0, "waiting": 0,
     }  # fmt: skip
     assert jobrunner("limits", "set", "api", "--rate", "1/1s", "--json").json["count"] is None
     listed = jobrunner("limits", "list")
@@ -148,3 +149,35 @@ def test_a_key_says_plainly_what_differs(own: CommandLine) -> None:
     other = own("post", "one", "--key", "k")
     assert other.code == 2
     assert "of type greet, not one." in other.err
+
+
+def test_several_jobs_hold_one_together(plugins: CommandLine, conductor: Start) -> None:
+    done = plugins("post", "greet", "--set-hold", "db")
+    assert done.code == 2
+    assert "--set-hold is for several jobs" in done.err
+    gate = plugins.home / "gate"
+    first, second = plugins(
+        "post", "greet", "--set-hold", "db", "--until", str(gate), "--then", "greet"
+    ).out.split()
+    conductor()
+    eventually(lambda: get_job(plugins, first)["state"] == "RUNNING", "the first runs")
+    single = posted(plugins("post", "greet", "--hold", "db"))
+    eventually(lambda: get_job(plugins, single)["note"] == "Waits for a slot of db.", "the single one waits")
+    gate.touch()
+    assert plugins("wait", first, second, single).code == 0
+    assert plugins("limits", "list", "--json").json == []
+
+
+def test_a_node_is_limited_and_limits_are_configured(plugins: CommandLine, conductor: Start) -> None:
+    done = plugins("limits", "set", "node:here", "--rate", "1/1s")
+    assert done.code == 2
+    assert "node:here cannot have a rate" in done.err
+    plugins.write({"jobrunner.toml": "[limits]\nsemaphores = { db = 4 }\nnodes = { here = 0 }\n"})
+    conductor("--name", "here")
+    eventually(lambda: len(plugins("limits", "list", "--json").json) == 2, "the configuration is told")
+    listed = plugins("limits", "list").out.splitlines()[1:]
+    assert [line.split()[:3] for line in listed] == [["db", "0", "4"], ["node:here", "0", "0"]]
+    assert all(line.rstrip().endswith("configured by here") for line in listed)
+    waits = posted(plugins("post", "greet"))
+    assert plugins("limits", "set", "node:here", "1").code == 0
+    assert plugins("wait", waits).code == 0

@@ -214,6 +214,23 @@ def test_hastening_leaves_alone_what_is_not_delayed(board: Board) -> None:
     assert board.known(["unknown"]) == set()
 
 
+def test_a_job_that_is_called_is_claimed_though_it_is_delayed(board: Board, other_board: Board) -> None:
+    board.post([entry("b", delay=LONG), entry("a"), entry("other", job_class=OTHER, delay=LONG)])
+    assert board.call(ALICE, ["b", "other", "absent", "a"], [PLAIN], limit=3, lease=LONG) == ["b", "a"]
+    assert board.owners(["a", "b", "other"]) == {"a": ALICE, "b": ALICE}
+    assert other_board.call(BOB, ["a", "b"], [PLAIN], limit=3, lease=LONG) == []
+    assert board.claim(BOB, [OTHER], limit=1, lease=LONG) == ["other"]  # it was hastened
+    assert board.consume(ALICE, ["a", "b"]) == 2
+
+
+def test_who_is_called_beyond_the_limit_is_hastened(board: Board) -> None:
+    board.post([entry("a", delay=LONG), entry("b", delay=LONG)])
+    assert board.call(ALICE, ["a", "b"], [PLAIN], limit=1, lease=SHORT) == ["a"]
+    assert board.claim(BOB, [PLAIN], limit=1, lease=LONG) == ["b"]
+    assert board.call(ALICE, [], [PLAIN], limit=1, lease=SHORT) == []
+    until(lambda: board.call(BOB, ["a"], [PLAIN], limit=1, lease=LONG) == ["a"])  # its lease had run out
+
+
 def test_hastens_many_at_once(board: Board) -> None:
     ids = [f"{n:04d}" for n in range(1100)]
     board.post([entry(job_id, delay=LONG) for job_id in ids])

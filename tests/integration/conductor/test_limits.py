@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from jobrunner.jobs import limits
+from jobrunner.jobs import jobsets, limits
+from jobrunner.jobs.jobsets import PostedSet, post_set
 from jobrunner.jobs.limits import Rate
-from jobrunner.model import JobState
+from jobrunner.model import After, JobState, Posting
 from jobrunner.persistence.tables import permits
 from jobrunner.policies import Hold, Policies
 from tests.support.conductors import Cluster, Line
@@ -181,3 +184,87 @@ def test_a_paused_semaphore_lets_nobody_start_until_it_is_deleted(both: Cluster)
     assert both.job(first).note == "Waits for a slot of db."
     limits.delete_limit(both.context, "db")
     both.succeeded(first)
+
+
+def test_a_node_runs_no_more_than_somebody_limits_it_to(both: Cluster) -> None:
+    limits.set_limit(both.context, "node:alice", count=0)
+    ids = both.post_many("busy", count=8, seconds=0.05)
+    both.start("alice", conductor__processes=2)
+    limits.set_limit(both.context, "node:bob", count=1)
+    both.start("bob", conductor__processes=2)
+    both.succeeded(*ids[:2])
+    limits.set_limit(both.context, "node:alice", count=3)
+    both.succeeded(*ids)
+    for name, most in (("alice", 3), ("bob", 1)):
+        here = {job_id for job_id in ids if both.job(job_id).node == name}
+        assert at_once([line for line in both.evidence() if line.job in here]) <= most
+
+
+def test_limits_are_configured(both: Cluster) -> None:
+    ids = both.post_many("busy", count=9, posting=holding(Hold(name="db"), Hold(name="free")))
+    settings = {
+        "semaphores": '{"db": 2, "free": "any"}',
+        "types": '{"two_at_once": 5}',
+        "nodes": '{"alice": 7}',
+    }
+    both.start("alice", conductor__processes=2, **{f"limits__{key}": text for key, text in settings.items()})
+    both.succeeded(*ids)
+    assert at_once(both.evidence()) == 2
+    found = {limit.name: limit for limit in limits.list_limits(both.context)}
+    assert (found["db"].count, found["db"].is_set, found["db"].configured_by) == (2, False, "alice")
+    assert (found["type:two_at_once"].count, found["node:alice"].count) == (5, 7)
+
+
+def set_of(cluster: Cluster, number: int, **hold: Any) -> PostedSet:
+    posting = Posting(type="busy", parameters={"evidence": str(cluster.evidence_path), "seconds": 0.1})
+    return post_set(cluster.context, [posting] * number, holds=[Hold(name="db", **hold)])
+
+
+def span(cluster: Cluster, posted: PostedSet) -> tuple[float, float]:
+    """From the first start of its jobs to the last end."""
+    ids = {one.job_id for one in posted.posted}
+    times = [line.at for line in cluster.evidence() if line.job in ids]
+    return min(times), max(times)
+
+
+def test_jobsets_hold_it_as_a_whole(anywhere: Cluster) -> None:
+    sets = [set_of(anywhere, 3) for _ in range(3)]
+    single = anywhere.post("busy", posting=holding())
+    anywhere.start("alice", conductor__processes=2, conductor__jobs=4)
+    ids = [one.job_id for posted in sets for one in posted.posted]
+    anywhere.succeeded(*ids, single)
+    spans = sorted(span(anywhere, posted) for posted in sets)
+    assert all(end < start for (_, end), (start, _) in itertools.pairwise(spans)), spans
+    assert at_once(anywhere.evidence()) == 3  # they do not wait for others of their own set
+    anywhere.until(lambda: not permits_left(anywhere), "no permit is left")
+
+
+def test_a_jobset_that_is_cancelled_half_way_lets_others_go_on(both: Cluster) -> None:
+    gate = both.gate()
+    waits = Posting(
+        type="steps", parameters={"evidence": str(both.evidence_path), "count": 1, "hold": 1, "gate": gate}
+    )
+    later = replace(waits, after=(After(job=0),))
+    posted = post_set(both.context, [waits, later, later], holds=[Hold(name="db")])
+    other = set_of(both, 2)
+    both.start("alice")
+    both.started("step1")
+    jobset = jobsets.find(both.context, str(posted.id))
+    jobsets.cancel(both.context, jobset)
+    both.open(gate)
+    both.succeeded(*(one.job_id for one in other.posted))
+    both.until(lambda: not permits_left(both), "no permit is left")
+
+
+@pytest.mark.thorough
+def test_what_a_jobset_holds_outlives_a_conductor(anywhere: Cluster) -> None:
+    posted, other = set_of(anywhere, 6), set_of(anywhere, 2)
+    alice = anywhere.start("alice", conductor__jobs=2)
+    anywhere.until(lambda: len(anywhere.evidence()) >= 3, "two have begun")
+    alice.kill()
+    anywhere.start("bob", conductor__jobs=2)
+    ids = [one.job_id for one in (*posted.posted, *other.posted)]
+    anywhere.succeeded(*ids)
+    first, second = sorted([span(anywhere, posted), span(anywhere, other)])
+    assert first[1] < second[0]
+    anywhere.until(lambda: not permits_left(anywhere), "no permit is left")

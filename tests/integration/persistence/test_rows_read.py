@@ -147,7 +147,7 @@ def test_claims_and_requests_to_cancel(store: Store) -> None:
     found: dict[str, Any] = {}
     assert (
         rows_read(store, lambda: found.update(wishes(store.database, [OWNER, "other"], node=NODE).cancel))
-        <= RUNNING + 12
+        <= RUNNING + 14
     )
     assert len(found) == 3
     ids = [job.id for job in store.page(JobFilter(states=[JobState.WAITING]), limit=8)[0]]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from jobrunner.persistence.semaphores import Refusal, Semaphore, Terms, Wish
@@ -18,8 +21,8 @@ def wish(score: int, units: int = 1, *, shared: bool = False) -> Wish:
 
 def held(*taken: tuple[int, bool], line: list[Wish] | None = None) -> Semaphore:
     one = Semaphore(name="db", line=line or [])
-    for units, shared in taken:
-        one.take(units, shared)
+    for number, (units, shared) in enumerate(taken):
+        one.take(f"holder-{number}", units, shared)
     return one
 
 
@@ -127,3 +130,38 @@ def test_what_somebody_set_goes_before_what_jobs_say() -> None:
     assert one.terms(RATE) == Terms(count=2, starts=5, period_ms=10)
     assert Semaphore(name="db", count=2).terms(RATE) == Terms(count=2, starts=2, period_ms=1000)
     assert Semaphore(name="db", starts=0).terms(RATE) == Terms(count=ANY_NUMBER)
+
+
+def of_set(score: int, set_id: str = "set", **wanted: Any) -> Wish:
+    return replace(wish(score, **wanted), set_id=set_id)
+
+
+def test_a_set_holds_it_once_for_all_its_jobs() -> None:
+    one = held()
+    one.grant(of_set(1), MUTEX, NOW)
+    assert one.refusal(of_set(2), MUTEX, NOW) is None
+    one.grant(of_set(2), MUTEX, NOW)
+    assert (one.alone, one.holders) == (1, {"set"})
+    assert one.refusal(of_set(3, "other"), MUTEX, NOW) == one.refusal(wish(3), MUTEX, NOW) == ROOM
+
+
+def test_a_set_that_has_it_is_not_kept_waiting_by_who_waits_for_it() -> None:
+    one = held(line=[wish(1)])
+    assert one.refusal(of_set(2), MUTEX, NOW) == ROOM
+    one.take("set", 1, False)
+    assert one.refusal(of_set(2), MUTEX, NOW) is None
+
+
+def test_those_of_a_set_stand_in_line_as_one() -> None:
+    line = [of_set(1), of_set(2), of_set(3)]
+    assert held(line=line).refusal(of_set(3), MUTEX, NOW) is None
+    assert held(line=line).refusal(wish(4), Terms(count=2), NOW) is None
+    assert held(line=line).refusal(wish(4), MUTEX, NOW) == ROOM
+
+
+def test_a_sets_jobs_are_one_start() -> None:
+    one, rate = held(), Terms(count=ANY_NUMBER, starts=1, period_ms=1000)
+    one.grant(of_set(1), rate, NOW)
+    one.grant(of_set(2), rate, NOW)
+    assert one.started == [NOW]
+    assert one.refusal(wish(3), rate, NOW) == Refusal(semaphore="db", at_ms=NOW + 1000)

@@ -143,6 +143,7 @@ def upgrade() -> None:
         sa.Column("period_ms", sa.BigInteger()),
         sa.Column("started", Text),
         sa.Column("said", Text),
+        sa.Column("configured", Text),
         **MYSQL,
     )
     op.create_table(
@@ -154,6 +155,7 @@ def upgrade() -> None:
         sa.Column("granted", sa.SmallInteger(), nullable=False),
         sa.Column("score", sa.BigInteger(), nullable=False),
         sa.Column("since_ms", sa.BigInteger(), nullable=False),
+        sa.Column("set_id", Id),
         sa.Column("until_ms", sa.BigInteger()),
         **MYSQL,
     )
