@@ -102,9 +102,11 @@ def members(context: JobContext, jobset: Jobset, *, limit: int = MEMBERS_LIMIT) 
 def cancel(context: JobContext, jobset: Jobset, mode: CancelMode = CancelMode.REVERT) -> Jobset:
     """Cancel all members that have not ended; the set as it is then. Running ones end at their next atom border.
 
-    Those that wait for others are cancelled first, so that none of them is run since another was cancelled.
+    Those that wait for others are cancelled first, the last of them before those that they wait for, so that none of
+    them is run since another was cancelled.
     """
-    cancel_all(context, jobsets.open_members(context.database, jobset.id, blocked=True), mode)
+    blocked = jobsets.open_members(context.database, jobset.id, blocked=True)
+    cancel_all(context, blocked[::-1], mode)
     for _ in range(CANCEL_PASSES):
         ids = jobsets.open_members(context.database, jobset.id, uncancelled=True)
         if not ids:

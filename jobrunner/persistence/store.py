@@ -45,6 +45,7 @@ from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import INSERT_EVENTS
 from jobrunner.persistence.tables import events, jobs, settings
 from jobrunner.persistence.tagging import insert_tags
+from jobrunner.references import has_references
 
 __all__ = ["Inserted", "JobFilter", "NewJobset", "Store", "board_entry"]
 
@@ -238,7 +239,14 @@ class Store:
         found: dict[str, Any] = {}
         if not keys:
             return found
-        columns = (jobs.c.id, jobs.c.type, jobs.c.parameters, jobs.c.factory, jobs.c.idempotency_key)
+        columns = (
+            jobs.c.id,
+            jobs.c.type,
+            jobs.c.parameters,
+            jobs.c.factory,
+            jobs.c.idempotency_key,
+            jobs.c.from_results,
+        )
         with self.database.read() as connection:
             for start in range(0, len(keys), LOOKUP_BATCH):
                 wanted = jobs.c.idempotency_key.in_(keys[start : start + LOOKUP_BATCH])
@@ -416,13 +424,24 @@ def _require_same(posting: Posting, earlier: Any) -> None:
         decode(earlier["parameters"], what=what),
         decode(earlier["factory"], what=what),
     )
-    if stored != (posting.type, _plain(posting.parameters), _plain(posting.factory)):
+    given = _plain(posting.parameters)
+    if earlier.get("from_results"):
+        given = _with_results_of(stored[1], given)
+    if stored != (posting.type, given, _plain(posting.factory)):
         other = " with other parameters" if earlier["type"] == posting.type else f", not {posting.type}"
         raise DuplicateKey(
             f"The idempotency key {posting.idempotency_key!r} was used before, for job {earlier['id']} "
             f"of type {earlier['type']}{other}.",
             hint="Use another key for another job.",
         )
+
+
+def _with_results_of(stored: Any, given: Any) -> Any:
+    """What is given now, with the results that the job of then got in place of references to them."""
+    return {
+        name: stored[name] if name in stored and has_references(value) else value
+        for name, value in given.items()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from jobrunner.errors import NodeNotFound
 from jobrunner.jobs import change, fan_out, jobsets
 from jobrunner.model import After, JobState, Posting, When
 from jobrunner.persistence.ownership import Settlement, begin, hand_back
-from jobrunner.persistence.tables import jobs
+from jobrunner.persistence.tables import events, jobs
 from tests.support.conductors import Cluster
 
 SUCCEEDED, FAILED, CANCELLED = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
@@ -158,6 +158,16 @@ def test_cancelling_a_set_runs_nothing_more(anywhere: Cluster) -> None:
     anywhere.succeeded(outside)  # it is no member, and comes after one whatever its end
     assert {line.job for line in anywhere.evidence(what="start")} == {ids[0], outside}
     assert jobsets.cancel(anywhere.context, jobset).counts == ended.counts  # again is fine
+
+
+def test_cancelling_a_large_set_lets_nothing_go_on(embedded: Cluster) -> None:
+    """One that comes after others always is cancelled before those are."""
+    always = [give(embedded, place, when=When.ALWAYS) for place in range(450)]
+    jobset, ids = post(embedded, give(embedded), *always)
+    assert jobsets.cancel(embedded.context, jobset).counts == {CANCELLED: 451}
+    with embedded.context.database.read() as connection:
+        went_on = events.select().where(events.c.kind == "unblocked")
+        assert connection.execute(went_on).all() == []
 
 
 def change_outside(cluster: Cluster, job_id: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobrunner.errors import InvalidParameters, JobNotFound, WrongState
+from jobrunner.errors import DuplicateKey, InvalidParameters, JobNotFound, WrongState
 from jobrunner.jobs.following import follow, follow_all
 from jobrunner.model import (
     TERMINAL_STATES,
@@ -27,7 +27,9 @@ from jobrunner.persistence import links, ownership
 from jobrunner.persistence.jobsets import find_jobset, members_of, open_members, page_of_jobsets
 from jobrunner.persistence.linked_posting import NewJobset
 from jobrunner.persistence.ownership import Settlement, begin, hand_back
+from jobrunner.persistence.removal import remove
 from jobrunner.persistence.store import JobFilter, Store
+from jobrunner.policies import Placement, Policies
 from tests.support.journals import now_ms, watched
 
 WAITING, BLOCKED, SUCCEEDED = JobState.WAITING, JobState.BLOCKED, JobState.SUCCEEDED
@@ -281,6 +283,40 @@ def test_a_job_after_one_that_was_there_by_its_unique_key(line: Line) -> None:
     assert line.job(then).parameters == {"x": 3}
 
 
+def test_the_same_keys_are_the_same_jobs_when_results_stand_for_what_was_posted(line: Line) -> None:
+    def chain(extra: int = 1) -> list[Posting]:
+        referring = {"x": {"$result": 0, "path": "port"}, "y": extra}
+        return [
+            Posting(type="first", idempotency_key="a"),
+            line.after(0, idempotency_key="b", parameters=referring),
+        ]
+
+    ids = line.post(*chain())
+    line.end(ids[0], result={"port": 8080})
+    assert line.job(ids[1]).parameters == {"x": 8080, "y": 1}
+    assert line.post(*chain()) == ids
+    with pytest.raises(DuplicateKey):
+        line.post(*chain(extra=2))
+
+
+def test_jobs_that_come_after_others_are_found_by_their_tags(line: Line) -> None:
+    tagged = {"properties": {"team": "web"}}
+    ids = line.post(Posting(type="first", **tagged), line.after(0, **tagged), line.after(0))
+    found = line.store.page(JobFilter(tags={"team": "web"}))[0]
+    assert [job.id for job in found] == ids[1::-1]
+
+
+def test_a_job_prefers_its_node_from_when_it_goes_on(line: Line) -> None:
+    placement = Placement(prefer="n1", failover=60.0)
+    first, then = line.post(Posting(type="first"), line.after(0, policies=Policies(placement=placement)))
+    before = now_ms()
+    line.end(first)
+    job = line.job(then)
+    assert job.job_class.node == "n1"
+    assert job.failover_ms is not None
+    assert before + 60_000 <= job.failover_ms <= now_ms() + 60_000
+
+
 def test_posting_a_chain_is_one_transaction(line: Line) -> None:
     first = line.plain()
     chain = [line.after(first), *(line.after(place) for place in range(9))]
@@ -354,6 +390,26 @@ def test_a_skipped_job_waits_again_for_the_one_that_is_retried(line: Line) -> No
     assert (again.state, again.parked) == (BLOCKED, Parked.AFTER)
     line.end(first, result={"port": 7})
     assert (line.job(then).state, line.job(then).parameters) == (WAITING, {"p": 7})
+
+
+def test_what_looks_like_a_reference_in_a_result_is_none(line: Line) -> None:
+    refer = {"p": {"$result": 0, "path": "odd"}}
+    first, then = line.post(Posting(type="first"), line.after(0, parameters=refer))
+    line.end(first, result={"odd": {"$result": "x"}})
+    expected = {"p": {"$result": "x"}}
+    assert line.job(then).parameters == expected
+    ownership.request_cancel(line.store.database, then, CancelMode.KEEP)
+    ownership.retry(line.store.database, then, gate=links.gate)
+    line.follow(first)
+    assert (line.job(then).state, line.job(then).parameters) == (WAITING, expected)
+
+
+def test_a_skipped_job_does_not_forget_what_it_came_after(line: Line) -> None:
+    first, then = line.post(Posting(type="first"), line.after(0))
+    line.end(first, FAILED)
+    assert remove(line.store.database, [first]).ids == [first]
+    with pytest.raises(WrongState, match="was deleted"):
+        ownership.retry(line.store.database, then, gate=links.gate)
 
 
 # Jobsets
