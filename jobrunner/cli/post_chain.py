@@ -8,7 +8,6 @@ in any part.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,15 +19,13 @@ from jobrunner.cli.post_type import parse_type_options
 from jobrunner.errors import UsageError
 from jobrunner.model import After, Posting
 from jobrunner.plugins.options import DESTINATION, REST, rest_parameter
-from jobrunner.references import Reference, replaced
+from jobrunner.references import WRITTEN, Reference, replaced
 
 if TYPE_CHECKING:
     from jobrunner.jobs.context import JobContext
     from jobrunner.plugins.registry import JobType, Registry
 
 THEN = "--then"
-REFERENCE = re.compile(r"@(\d{1,3}|[0-9a-f]{8}[0-9a-f-]*)(?:\.(.+))?")
-"""``@1.port``: of the result of the command's first job, or (``@1f00d5ee.port``) of the job with that id."""
 _WHOLE = ("wait", "follow", "json")
 
 
@@ -145,8 +142,8 @@ def _read(word: Any) -> Any:
     if not isinstance(word, str) or not word.startswith("@"):
         return word
     if word.startswith("@@"):
-        return word[1:] if REFERENCE.fullmatch(word[1:]) else word
-    match = REFERENCE.fullmatch(word)
+        return word[1:] if WRITTEN.fullmatch(word[1:]) else word
+    match = WRITTEN.fullmatch(word)
     return word if match is None else Reference(f"@{match[1]}", match[2] or "").to_json()
 
 
