@@ -53,21 +53,20 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from jobrunner.cli.post_chain import THEN, Part, linked, not_in_a_set, post_chain
+    from jobrunner.cli.post_chain import THEN, Part, parse_parts, post_chain
+    from jobrunner.cli.post_references import linked
 
-    if THEN in args.rest:
-        return post_chain(args)
     job_type = load_registry(args).get_type(args.type)
+    if THEN in args.rest or (job_type.is_classic and args.on):
+        return post_chain(args, parse_parts(args, job_type))
     if job_type.is_classic:
         from jobrunner.cli.post_classic import post_classic
 
-        if args.on:
-            raise not_in_a_set(job_type)
         return post_classic(args, job_type)
     raw = parse_type_options(args, job_type)
     posting = adjusted(Posting(type=job_type.name, parameters=raw), args, job_type)
     if args.on:
-        return post_chain(args, Part(args=args, posting=posting))
+        return post_chain(args, [Part(args=args, postings=[posting])])
     if args.hierarchy:
         print_flow(job_type, posting, args.hierarchy)
         return EXIT_OK

@@ -143,7 +143,8 @@ def test_keys_make_a_chain_once_only(plugins: CommandLine) -> None:
         ("greet --then gret", 2, ["no job type 'gret'"]),
         ("greet --then greet --times many", 2, ["'times'", "a whole number"]),
         ("greet --then greet --name @2.x", 2, ["@2 is no job before this one", "@@"]),
-        ("greet --then shout", 2, ["classic form"]),
+        ("greet --then shout --hierarchy", 2, ["draws one flow"]),
+        ("greet --then shout --times @1.length", 2, ["invalid int value"]),
         (
             "greet --then greet --when sometimes",
             2,
@@ -152,7 +153,7 @@ def test_keys_make_a_chain_once_only(plugins: CommandLine) -> None:
         ("greet --after 12345678", 3, ["no job whose id starts with 12345678"]),
         ("greet --on all", 3, ["No conductor is alive", "jobrunner run"]),
         ("greet --on n1 --node n2", 2, ["contradict"]),
-        ("--on all shout", 2, ["classic form"]),
+        ("--on all shout", 3, ["No conductor is alive"]),
         ("greet --hierarchy --then greet", 2, ["draws one flow"]),
     ],
 )
@@ -181,6 +182,37 @@ def test_one_job_on_each_node_that_has_a_label(plugins: CommandLine, conductor: 
     assert unknown.code == 3
     assert "'n2'" in unknown.err
     assert "These nodes are alive: n1." in unknown.err
+
+
+def test_jobs_of_the_classic_form_stand_in_chains(plugins: CommandLine, conductor: Conductor) -> None:
+    conductor("--name", "n1")
+    eventually(lambda: plugins("nodes", "--json").json, "it has reported")
+    done = plugins(
+        "post", "--tag", "a=1", "shout", "--word", "first",
+        "--then", "--on", "all", "--wait", "shout", "--word", "second", "--times", "2",
+        "--then", "run_command", "--", "echo", "made",
+        "--then", "--when", "always", "shout", "--word", "@3.outcome.stdout",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    first, second, third, last = (get_job(plugins, job_id) for job_id in done.out.split())
+    assert [job["type"] for job in (first, second, third, last)] == ["shout", "shout", "run_command", "shout"]
+    assert (first["properties"], second["node_pin"], first["node_pin"]) == ({"a": "1"}, "n1", None)
+    assert [link["id"] for link in third["after"]] == [second["id"]]
+    assert plugins("logs", second["id"]).out == "SECOND\nSECOND\n"
+    assert plugins("logs", last["id"]).out == "MADE\n\n"
+    assert first["jobset"] == last["jobset"]
+
+
+def test_all_leaves_out_a_drained_node_and_says_so(plugins: CommandLine, conductor: Conductor) -> None:
+    conductor("--name", "n1")
+    eventually(lambda: plugins("nodes", "--json").json, "it has reported")
+    assert plugins("node", "drain", "n1").code == 0
+    refused = plugins("post", "greet", "--on", "all")
+    assert (refused.code, refused.out) == (3, "")
+    assert "No node takes jobs now: n1 (it is drained)" in refused.err
+    named = plugins("post", "greet", "--on", "n1")
+    assert named.code == 0
+    assert "drained, so that jobs wait there: n1" in named.err
 
 
 def test_labels_come_from_the_configuration_too(jobrunner: CommandLine) -> None:

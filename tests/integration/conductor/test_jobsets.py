@@ -11,6 +11,8 @@ import pytest
 from jobrunner.errors import NodeNotFound
 from jobrunner.jobs import change, fan_out, jobsets
 from jobrunner.model import After, JobState, Posting, When
+from jobrunner.persistence import nodes as node_table
+from jobrunner.persistence.nodes import Away
 from jobrunner.persistence.ownership import Settlement, begin, hand_back
 from jobrunner.persistence.tables import events, jobs
 from tests.support.conductors import Cluster
@@ -163,7 +165,7 @@ def test_cancelling_a_set_runs_nothing_more(anywhere: Cluster) -> None:
 def test_cancelling_a_large_set_lets_nothing_go_on(embedded: Cluster) -> None:
     """One that comes after others always is cancelled before those are."""
     always = [give(embedded, place, when=When.ALWAYS) for place in range(450)]
-    jobset, ids = post(embedded, give(embedded), *always)
+    jobset, _ = post(embedded, give(embedded), *always)
     assert jobsets.cancel(embedded.context, jobset).counts == {CANCELLED: 451}
     with embedded.context.database.read() as connection:
         went_on = events.select().where(events.c.kind == "unblocked")
@@ -255,7 +257,7 @@ def test_one_job_for_each_node(networked: Cluster) -> None:
     networked.until(lambda: len(fan_out.living_nodes(context)) == 3, "all have reported")
 
     def names(*targets: str) -> list[str | None]:
-        return [one.node for one in fan_out.on_nodes(context, posting, targets)]
+        return [one.node for one in fan_out.on_nodes(context, posting, targets).postings]
 
     assert names("all") == ["n1", "n2", "n3"]
     assert names("n3", "n1") == ["n1", "n3"]
@@ -265,7 +267,7 @@ def test_one_job_for_each_node(networked: Cluster) -> None:
         with pytest.raises(NodeNotFound) as refused:
             names(target)
         assert words in str(refused.value.hint)
-    jobset, ids = post(networked, *fan_out.on_nodes(context, posting, ["all"]))
+    jobset, ids = post(networked, *fan_out.on_nodes(context, posting, ["all"]).postings)
     assert jobsets.wait(context, jobset, timeout=30).state is SUCCEEDED
     assert [networked.job(job_id).node for job_id in ids] == ["n1", "n2", "n3"]
 
@@ -273,6 +275,33 @@ def test_one_job_for_each_node(networked: Cluster) -> None:
 def test_without_a_living_node_nothing_is_posted(embedded: Cluster) -> None:
     with pytest.raises(NodeNotFound, match="No conductor is alive"):
         fan_out.on_nodes(embedded.context, give(embedded), ["all"])
+
+
+def test_labels_and_all_leave_out_nodes_that_take_no_jobs(embedded: Cluster) -> None:
+    database, context, posting = embedded.context.database, embedded.context, give(embedded)
+    for name in ("n1", "n2", "n3", "n4"):
+        report = {"labels": ["web"] if name < "n4" else ["db"]}
+        node_table.report_node(database, name, f"{name}:1:aa", started_ms=1, report=report)
+    node_table.set_drained(database, "n2", True)
+    node_table.node_stopped(database, "n3", "n3:1:aa")
+
+    def fanned(*targets: str) -> tuple[list[str | None], dict[str, Away], list[str]]:
+        made = fan_out.on_nodes(context, posting, targets)
+        return [one.node for one in made.postings], made.left_out, made.drained
+
+    away = {"n2": Away.DRAINED, "n3": Away.GONE}
+    assert fanned("all") == (["n1", "n4"], away, [])
+    assert fanned("label=web") == (["n1"], away, [])
+    assert fanned("label=db") == (["n4"], {}, [])
+    # Who names a drained node means it; and then nothing of it was left out.
+    assert fanned("n2", "label=web") == (["n1", "n2"], {"n3": Away.GONE}, ["n2"])
+    with pytest.raises(NodeNotFound, match="No conductor is alive on a node 'n3'"):
+        fanned("n3")
+    node_table.set_drained(database, "n4", True)
+    with pytest.raises(NodeNotFound, match=r"'db' takes jobs now: n4 \(it is drained\)"):
+        fanned("label=db")
+    with pytest.raises(NodeNotFound, match="There is no node that has the label 'mail'"):
+        fanned("label=mail")
 
 
 # Many

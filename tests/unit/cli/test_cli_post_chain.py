@@ -24,9 +24,7 @@ def paint(color: Literal["red", "green"] = "red", sides: list[Side] | None = Non
     """Paint it."""
 
 
-PAINT = JobType(
-    name="paint", factory=paint, module="m", package="m", source="here", description="Paint it."
-)
+PAINT = JobType(name="paint", factory=paint, module="m", package="m", source="here", description="Paint it.")
 
 
 def parsed(line: str, *, refers: bool) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -52,7 +50,7 @@ def test_after_may_be_said_behind_it() -> None:
 
 def test_where_there_are_no_references_it_is_not_one_of_the_words() -> None:
     _, raw = parsed("--color @1.color", refers=False)
-    with pytest.raises(InvalidParameters, match="'@1.color', but has to be one of red, green"):
+    with pytest.raises(InvalidParameters, match=r"'@1\.color', but has to be one of red, green"):
         PAINT.parameters.validate(raw)
 
 
