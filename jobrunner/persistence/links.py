@@ -30,6 +30,8 @@ from jobrunner.persistence.tables import jobs, links
 
 SKIPPED = "Skipped"
 """The kind of the error of a job that was never run, since another ended otherwise than it should have."""
+SKIPPED_ERROR = f'{{"kind":"{SKIPPED}"'
+"""How its error begins, as it is stored."""
 _STATES = {state.value: state for state in JobState}
 
 

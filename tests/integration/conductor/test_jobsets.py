@@ -216,6 +216,40 @@ def test_retrying_a_chain_runs_it_in_order(embedded: Cluster) -> None:
     assert jobsets.wait(embedded.context, jobset, timeout=30).state is SUCCEEDED
 
 
+def test_a_set_is_retried_from_where_it_failed(embedded: Cluster) -> None:
+    """The middle fails, since its gate is never there; then it is mended, and the set goes on."""
+    embedded.start()
+    jobset, ids = post(
+        embedded,
+        give(embedded, number=4),
+        give(embedded, number=number(0), fails=True),
+        give(embedded, number=number(1)),
+        give(embedded, 1, when=When.FAILURE, number=40),
+    )
+    assert jobsets.wait(embedded.context, jobset, timeout=30).state is FAILED
+    with embedded.context.database.write() as connection:  # mended from outside
+        mended = {"evidence": str(embedded.evidence_path), "number": 5}
+        row = jobs.c.id == ids[1]
+        connection.execute(jobs.update().where(row).values(parameters=json.dumps(mended)))
+    outcome = jobsets.retry(embedded.context, jobset)
+    assert (outcome.retried, outcome.refused) == (ids[1:3], {})
+    ended = jobsets.wait(embedded.context, jobset, timeout=30)
+    assert (ended.state, ended.counts) == (SUCCEEDED, {SUCCEEDED: 4})
+    assert [embedded.job(job_id).attempt for job_id in ids] == [1, 2, 2, 1]
+    assert embedded.job(ids[2]).result == {"number_more": 7}
+    assert len(embedded.evidence(what="start", job=ids[0])) == 1
+    assert jobsets.retry(embedded.context, jobset).retried == []
+
+
+def test_a_cancelled_set_is_retried_as_a_whole(embedded: Cluster) -> None:
+    jobset, ids = post(embedded, give(embedded), give(embedded, 0), give(embedded, 1, when=When.ALWAYS))
+    jobsets.cancel(embedded.context, jobset)
+    assert jobsets.retry(embedded.context, jobset).retried == ids
+    assert embedded.context.board.known(ids) == {ids[0]}
+    embedded.start()
+    assert jobsets.wait(embedded.context, jobset, timeout=30).state is SUCCEEDED
+
+
 @pytest.mark.parametrize("looker", ["look_around", "look_around_in_a_pool"])
 def test_tasks_read_the_members_of_their_set(both: Cluster, looker: str) -> None:
     both.start()
