@@ -60,7 +60,8 @@ def post_chain(args: argparse.Namespace, parts: Sequence[Part]) -> int:
         raise UsageError("--hierarchy draws one flow.", hint="Ask for it without --then and --on.")
     with open_context(args) as context:
         chain = chain_of(context, parts)
-        posted = post_set(context, chain.postings, author=parts[0].postings[0].author, sound=True)
+        author = parts[0].postings[0].author
+        posted = post_set(context, chain.postings, name=args.jobset, author=author, sound=True)
         _tell_of_nodes(chain)
         return finish_set(context, posted, args, left_out=chain.left_out)
 

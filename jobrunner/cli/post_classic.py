@@ -27,15 +27,18 @@ def post_classic(args: argparse.Namespace, job_type: JobType) -> int:
         return finish(behalf.context(), behalf.posted, args) if behalf.posted else EXIT_OK
 
 
-def asked_for(args: argparse.Namespace, job_type: JobType, *, refers: bool) -> list[Posting]:
+def asked_for(
+    args: argparse.Namespace, job_type: JobType, *, refers: bool, context: JobContext | None = None
+) -> list[Posting]:
     """What the type's function would post, to be posted together with others; with what the options before it say.
 
     :param refers: whether texts such as ``@1.port`` are results of other jobs
+    :param context: if there is one already
 
     Raises UsageError if it posts nothing.
     """
     with contextlib.ExitStack() as stack:
-        behalf = _Collector(args, stack, refers=refers)
+        behalf = _Collector(args, stack, refers=refers, context=context)
         _call(job_type, args, behalf)
     if not behalf.postings:
         raise UsageError(
@@ -62,10 +65,12 @@ def _call(job_type: JobType, args: argparse.Namespace, behalf: PostingDesk) -> N
 class _OnCommandLine(PostingDesk):
     """The command line: its context is opened when a posting is made."""
 
-    def __init__(self, args: argparse.Namespace, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, args: argparse.Namespace, stack: contextlib.ExitStack, context: JobContext | None = None
+    ) -> None:
         self._args = args
         self._stack = stack
-        self._context: JobContext | None = None
+        self._context = context
 
     def context(self) -> JobContext:
         if self._context is None:
@@ -103,8 +108,15 @@ class _CommandLine(_OnCommandLine):
 class _Collector(_OnCommandLine):
     """Takes note of what is to be posted."""
 
-    def __init__(self, args: argparse.Namespace, stack: contextlib.ExitStack, *, refers: bool) -> None:
-        super().__init__(args, stack)
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        stack: contextlib.ExitStack,
+        *,
+        refers: bool,
+        context: JobContext | None,
+    ) -> None:
+        super().__init__(args, stack, context)
         self._refers = refers
         self.postings: list[Posting] = []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,6 +253,35 @@ class Store:
                 for row in connection.execute(sa.select(*columns).where(wanted)).mappings():
                     found[row["idempotency_key"]] = row
         return found
+
+    def key_problems(self, postings: Mapping[int, Posting]) -> dict[int, str]:
+        """Which of these postings, by their places, would be refused for their idempotency keys, and why.
+
+        References to results are not compared: what they come to is not known yet, or is in the job of then.
+        """
+        keys = [posting.idempotency_key for posting in postings.values() if posting.idempotency_key]
+        known = self._jobs_by_key(keys)
+        among: dict[str, Any] = {}
+        problems: dict[int, str] = {}
+        for place, posting in postings.items():
+            key = posting.idempotency_key
+            if key is None:
+                continue
+            try:
+                _check_key(key)
+                _require_same(
+                    posting,
+                    {
+                        **(known.get(key) or among.setdefault(key, row_of_posting(posting, 0))),
+                        "from_results": 1,
+                    },
+                )
+            except DuplicateKey as error:
+                in_both = f"The idempotency key {key!r} is that of an earlier one, too, which is another job."
+                problems[place] = error.message if key in known else in_both
+            except UsageError as error:
+                problems[place] = error.message
+        return problems
 
     def _open_by_unique_key(self, keys: Sequence[str]) -> dict[str | None, str]:
         """The ids of open jobs by their unique keys: a job loses its key when it ends."""
