@@ -126,6 +126,26 @@ def test_looking_at_jobsets_and_cancelling_them(plugins: CommandLine) -> None:
     assert plugins("jobset", "wait", jobset).code == 1
 
 
+def test_a_set_is_retried_where_it_failed(plugins: CommandLine, conductor: Conductor) -> None:
+    conductor()
+    done = plugins(
+        "post", "--jobset", "night", "greet", "--then", "run_command", "--wait", "--", "test", "-e", "there",
+        "--then", "greet",
+    )  # fmt: skip
+    assert done.code == 1, done.err
+    ids = done.out.split()
+    jobset = set_of(plugins, ids[0])
+    assert plugins("jobset", "list", "--json").json[0]["name"] == "night"
+    (plugins.home / "there").touch()
+    again = plugins("jobset", "retry", jobset[:8], "--wait")
+    assert again.code == 0, again.err
+    assert "2 of its 3 jobs are run again; 1 that succeeded are kept." in again.err
+    assert [get_job(plugins, job_id)["attempt"] for job_id in ids] == [1, 2, 2]
+    nothing = plugins("jobset", "retry", jobset, "--json")
+    assert (nothing.code, nothing.json["retried"], nothing.json["refused"]) == (0, [], {})
+    assert plugins("jobset", "retry", "12345678").code == 3
+
+
 def test_keys_make_a_chain_once_only(plugins: CommandLine) -> None:
     words = ("greet", "--key", "a", "--then", "greet", "--key", "b", "--name", "@1.length")
     ids = chain(plugins, *words)
