@@ -172,7 +172,7 @@ def _tell_retried(outcome: RetriedSet) -> None:
     if outcome.retried:
         output.say(
             f"jobset {jobset.short_id}: {len(outcome.retried):,} of its {jobset.size:,} jobs are run again; "
-            f"{kept:,} that succeeded are kept."
+            f"results of {kept:,} that succeeded are kept."
         )
     elif not outcome.refused:
         output.say(f"jobset {jobset.short_id}: nothing to retry; {counts_in_words(jobset)}.")

@@ -139,7 +139,7 @@ def test_a_set_is_retried_where_it_failed(plugins: CommandLine, conductor: Condu
     (plugins.home / "there").touch()
     again = plugins("jobset", "retry", jobset[:8], "--wait")
     assert again.code == 0, again.err
-    assert "2 of its 3 jobs are run again; 1 that succeeded are kept." in again.err
+    assert "2 of its 3 jobs are run again; results of 1 that succeeded are kept." in again.err
     assert [get_job(plugins, job_id)["attempt"] for job_id in ids] == [1, 2, 2]
     nothing = plugins("jobset", "retry", jobset, "--json")
     assert (nothing.code, nothing.json["retried"], nothing.json["refused"]) == (0, [], {})
