@@ -69,8 +69,7 @@ def finish_set(
         for one in made.posted:
             print(one.job_id, flush=True)
     if made.id is not None:
-        known = "is new" if made.new else "was posted before, by the same keys; nothing new was posted"
-        output.say(f"jobset {made.id[:8]} ({len(made.posted):,} jobs) {known}.")
+        output.say(f"jobset {made.id[:8]} {_new_or_not(made)}.")
     try:
         code = _wait_for_set(context, made, args) if args.wait or args.follow else EXIT_OK
     except KeyboardInterrupt:
@@ -82,6 +81,15 @@ def finish_set(
         said = {"jobset": made.id, "new": made.new, "jobs": jobs}
         output.print_json(said | ({"left_out": away} if left_out is not None else {}))
     return code
+
+
+def _new_or_not(made: PostedSet) -> str:
+    new = sum(one.new for one in made.posted)
+    known = len(made.posted) - new
+    if not made.new:
+        return f"({known:,} jobs) was posted before, by the same keys; nothing new was posted"
+    jobs = f"{new:,} {'job' if new == 1 else 'jobs'}"
+    return f"({jobs}) is new" + (f"; {known:,} more were posted before, by their keys" if known else "")
 
 
 def _wait_for_set(context: JobContext, made: PostedSet, args: argparse.Namespace) -> int:

@@ -153,6 +153,9 @@ def test_keys_make_a_chain_once_only(plugins: CommandLine) -> None:
     assert again.out.split() == ids
     assert "was posted before" in again.err
     assert len(plugins("jobset", "list", "--json").json) == 1
+    more = plugins("post", *words, "--then", "greet")
+    assert more.out.split()[:2] == ids
+    assert "(1 job) is new; 2 more were posted before, by their keys" in more.err
 
 
 @pytest.mark.parametrize(

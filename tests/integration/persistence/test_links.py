@@ -406,6 +406,19 @@ def test_what_looks_like_a_reference_in_a_result_is_none(line: Line) -> None:
     assert (line.job(then).state, line.job(then).parameters) == (WAITING, expected)
 
 
+def test_a_job_that_was_run_waits_again_for_one_that_is_open_again(line: Line) -> None:
+    first, tidy = line.post(Posting(type="first"), line.after(0, when=When.ALWAYS))
+    line.end(first, FAILED)
+    line.end(tidy, FAILED)
+    database = line.store.database
+    ownership.retry(database, first, gate=links.gate)
+    assert ownership.retry(database, tidy, gate=links.gate).state is BLOCKED
+    line.end(first)
+    assert line.states(tidy) == [WAITING]
+    line.end(tidy, FAILED)
+    assert ownership.retry(database, tidy, gate=links.gate).state is WAITING
+
+
 def test_a_skipped_job_does_not_forget_what_it_came_after(line: Line) -> None:
     first, then = line.post(Posting(type="first"), line.after(0))
     line.end(first, FAILED)
