@@ -21,9 +21,9 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row
 from jobrunner.persistence.links import SKIPPED, ask_links, skipped, unmet
-from jobrunner.persistence.ownership import LOCKED_JOBS, lock_rows
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
 from jobrunner.persistence.settling import INSERT_EVENTS, Settled, Settlement, set_columns, settle_rows
 from jobrunner.persistence.tables import jobs
 from jobrunner.references import Reference, part_of, references, replaced
