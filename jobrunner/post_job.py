@@ -27,8 +27,8 @@ class PostingDesk(abc.ABC):
         """The context to post with."""
 
     @abc.abstractmethod
-    def post(self, context: JobContext, posting: Posting) -> str:
-        """Post it; the job's id."""
+    def post(self, context: JobContext, posting: Posting) -> str | None:
+        """Post it; the job's id, or None if it is posted later, together with others."""
 
     @abc.abstractmethod
     def show(self, job_type: JobType, posting: Posting) -> None:
@@ -57,6 +57,9 @@ def post_job(
     hierarchy: bool = False,
 ) -> str | None:
     """Post a job whose flow ``flow_factory`` makes; its id, or None if its flow was only shown.
+
+    On behalf of a command that posts several jobs as one (``--then``, ``--on``) it is None too: the job is posted once
+    all of them are known.
 
     The factory is called on the conductor with ``factory_args`` and ``factory_kwargs``; ``store`` is what the flow
     finds in its store. All three are JSON. The job runs where all ``capabilities`` are met. With ``hierarchy`` the flow
@@ -89,7 +92,7 @@ class _Program(PostingDesk):
 
         return make_context(load_config().config)
 
-    def post(self, context: JobContext, posting: Posting) -> str:
+    def post(self, context: JobContext, posting: Posting) -> str | None:
         from jobrunner.jobs import post
 
         return post.post(context, posting).job_id

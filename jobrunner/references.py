@@ -9,6 +9,7 @@ whole is meant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ PATH = "path"
 LEFT_OUT = "see the atom's result)"
 """How that ends which stands in a job's result in place of a part that is too large for it."""
 SHOWN_NAMES = 10
+WRITTEN = re.compile(r"@(\d{1,3}|[0-9a-f]{8}[0-9a-f-]*)(?:\.(.+))?")
+"""A reference on a command line: ``@1.port`` is of the result of the command's first job, or (``@1f00d5ee.port``) of
+that of the job with that id. There ``@@`` stands for an ``@``."""
 DEPTH_LIMIT = 40
 """Deeper than what is accepted in a posting; what is nested more deeply is refused for that."""
 

@@ -1,4 +1,4 @@
-"""``jobrunner jobset list|show|wait|cancel``: jobs that were posted as one."""
+"""``jobrunner jobset list|show|wait|cancel|retry``: jobs that were posted as one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobrunner.model import CancelMode, JobState
 
 if TYPE_CHECKING:
     from jobrunner.jobs.context import JobContext
-    from jobrunner.jobs.jobsets import Jobset
+    from jobrunner.jobs.jobsets import Jobset, RetriedSet
 
 COLUMNS = (
     Column(title="JOBSET"),
@@ -50,6 +50,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     cancelling = _with_id(nested, "cancel", "cancel all of its jobs that have not ended")
     cancelling.add_argument("--no-revert", action="store_true", help="leave finished atoms as they are")
     add_json(cancelling)
+    retrying = _with_id(nested, "retry", "run those of its jobs again that did not succeed")
+    retrying.add_argument("--wait", action="store_true", help="wait until all of its jobs have ended")
+    add_json(retrying)
     return parser
 
 
@@ -62,7 +65,9 @@ def _with_id(nested: Any, name: str, help: str) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    act = {"list": _list, "show": _show, "wait": _wait, "cancel": _cancel}[args.jobset_command]
+    act = {"list": _list, "show": _show, "wait": _wait, "cancel": _cancel, "retry": _retry}[
+        args.jobset_command
+    ]
     with open_context(args) as context:
         return act(context, args)
 
@@ -102,13 +107,21 @@ def _show(context: JobContext, args: argparse.Namespace) -> int:
 
 
 def _wait(context: JobContext, args: argparse.Namespace) -> int:
-    from jobrunner.cli.waiting import end_in_words, outlast
+    from jobrunner.cli.waiting import outlast
     from jobrunner.jobs import jobsets
 
     found = jobsets.find(context, args.id)
     ended = outlast(context, lambda: jobsets.wait(context, found, timeout=args.timeout))
     if args.json:
         output.print_json(jobset_record(ended))
+    return _tell_end(context, ended)
+
+
+def _tell_end(context: JobContext, ended: Jobset) -> int:
+    """Say which of its jobs ended badly, and how it ended itself if not well; the exit code."""
+    from jobrunner.cli.waiting import end_in_words
+    from jobrunner.jobs import jobsets
+
     for job in jobsets.failed_members(context, ended):
         output.say(end_in_words(job))
     if ended.state is JobState.SUCCEEDED:
@@ -132,6 +145,37 @@ def _cancel(context: JobContext, args: argparse.Namespace) -> int:
     else:
         output.say(f"jobset {jobset.short_id} has ended: {counts_in_words(jobset)}.")
     return EXIT_OK
+
+
+def _retry(context: JobContext, args: argparse.Namespace) -> int:
+    from jobrunner.cli.waiting import outlast
+    from jobrunner.jobs import jobsets
+
+    outcome = jobsets.retry(context, jobsets.find(context, args.id))
+    jobset = outcome.jobset
+    if not args.json:
+        _tell_retried(outcome)
+    for job_id, why in outcome.refused.items():
+        output.say(f"job {job_id[:8]} cannot be retried now: {text.clean(why)}.")
+    if args.wait:
+        jobset = outlast(context, lambda: jobsets.wait(context, outcome.jobset))
+    if args.json:
+        said = {"retried": outcome.retried, "refused": outcome.refused}
+        output.print_json(jobset_record(jobset) | said)
+    code = EXIT_JOB_FAILED if outcome.refused else EXIT_OK
+    return _tell_end(context, jobset) or code if args.wait else code
+
+
+def _tell_retried(outcome: RetriedSet) -> None:
+    jobset = outcome.jobset
+    kept = jobset.counts.get(JobState.SUCCEEDED, 0)
+    if outcome.retried:
+        output.say(
+            f"jobset {jobset.short_id}: {len(outcome.retried):,} of its {jobset.size:,} jobs are run again; "
+            f"results of {kept:,} that succeeded are kept."
+        )
+    elif not outcome.refused:
+        output.say(f"jobset {jobset.short_id}: nothing to retry; {counts_in_words(jobset)}.")
 
 
 def jobset_row(jobset: Jobset, now_ms: int) -> list[Cell | str]:

@@ -38,7 +38,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("delete", "delete", "delete jobs and all that is recorded of them"),
     ("prune", "prune", "delete finished jobs that are not kept any longer"),
     ("limits", "limits", "say how many jobs may run, or start, at once"),
-    ("jobset", "jobset", "look at jobs that were posted as one, wait for them or cancel them"),
+    ("jobset", "jobset", "look at jobs that were posted as one, wait for them, cancel or retry them"),
     ("types", "job_types", "list the job types that can be posted"),
     ("nodes", "nodes", "list the machines that run conductors"),
     ("node", "node", "take a machine out of service, and back"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.cli import output, text
 from jobrunner.cli.context import load_registry, open_context
 from jobrunner.cli.options import empty_namespace
-from jobrunner.cli.post_options import TypeAndRest, add_post_options, adjusted
+from jobrunner.cli.post_options import TypeAndRest, add_post_options, adjusted, label
 from jobrunner.cli.post_type import parse_type_options
 from jobrunner.errors import EXIT_OK, JobrunnerError, UsageError
 from jobrunner.model import JOB_ID, Posting
@@ -36,42 +36,56 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
-        usage="%(prog)s [options] TYPE [options of TYPE] [--then [options] TYPE ...]...",
+        usage="%(prog)s [options] TYPE [options of TYPE] [--then [options] TYPE ...]...\n"
+        "       %(prog)s [options] --file FILE [--jobset NAME]",
     )
     parser.add_argument(
         "-h", "--help", action=_HelpWithTypes, help="show this help, with the job types, and exit"
     )
-    parser.add_argument(
+    type_ = parser.add_argument(
         "type",
         metavar="TYPE",
         nargs=argparse.PARSER,
         action=TypeAndRest,
         help="the job type (`jobrunner types` lists them), and its options",
     )
+    type_.required = False  # with --file
+    parser.add_argument(
+        "--file", metavar="FILE", help="post the jobs of a file, each a JSON object in a line; - is stdin"
+    )
+    parser.add_argument(
+        "--jobset", type=label, metavar="NAME", help="post the jobs as one jobset of this name"
+    )
     add_post_options(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    from jobrunner.cli.post_chain import THEN, Part, linked, not_in_a_set, post_chain
+    if args.file is not None:
+        from jobrunner.cli.post_file import post_file
 
-    if THEN in args.rest:
-        return post_chain(args)
+        return post_file(args)
+    if args.type is None:
+        raise UsageError(
+            "Say which job is to be posted: jobrunner post TYPE",
+            hint="`jobrunner types` lists them; `jobrunner post --help` tells the rest.",
+        )
+    from jobrunner.cli.post_chain import THEN, Part, not_several, parse_parts, post_chain
+    from jobrunner.cli.post_references import linked
+
     job_type = load_registry(args).get_type(args.type)
+    if THEN in args.rest or (job_type.is_classic and (args.on or args.jobset)):
+        return post_chain(args, parse_parts(args, job_type))
     if job_type.is_classic:
         from jobrunner.cli.post_classic import post_classic
 
-        if args.on or args.set_hold:
-            raise not_in_a_set(job_type)
         return post_classic(args, job_type)
     raw = parse_type_options(args, job_type)
     posting = adjusted(Posting(type=job_type.name, parameters=raw), args, job_type)
-    if args.on:
-        return post_chain(args, Part(args=args, posting=posting))
+    if args.on or args.jobset:
+        return post_chain(args, [Part(args=args, postings=[posting])])
     if args.set_hold:
-        raise UsageError(
-            "--set-hold is for several jobs, of --then or --on.", hint="A single job holds it itself: --hold."
-        )
+        raise not_several()
     if args.hierarchy:
         print_flow(job_type, posting, args.hierarchy)
         return EXIT_OK

@@ -8,27 +8,25 @@ in any part.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from jobrunner.cli import output
 from jobrunner.cli.context import load_registry, open_context
 from jobrunner.cli.options import COMMON, Parser, add_common, empty_namespace
 from jobrunner.cli.post_options import SPELLED_OUT, TypeAndRest, add_post_options, adjusted
+from jobrunner.cli.post_references import linked
 from jobrunner.cli.post_type import parse_type_options
 from jobrunner.errors import UsageError
 from jobrunner.model import After, Posting
-from jobrunner.plugins.options import DESTINATION, REST, rest_parameter
-from jobrunner.references import Reference, replaced
 
 if TYPE_CHECKING:
     from jobrunner.jobs.context import JobContext
+    from jobrunner.persistence.nodes import Away
     from jobrunner.plugins.registry import JobType, Registry
 
 THEN = "--then"
-REFERENCE = re.compile(r"@(\d{1,3}|[0-9a-f]{8}[0-9a-f-]*)(?:\.(.+))?")
-"""``@1.port``: of the result of the command's first job, or (``@1f00d5ee.port``) of the job with that id."""
 _WHOLE = ("wait", "follow", "json")
 
 
@@ -37,33 +35,44 @@ class Part:
     """What was said between two ``--then``: one job type and its options."""
 
     args: argparse.Namespace
-    posting: Posting
+    postings: Sequence[Posting]
+    """One, unless the type is of the classic form, whose function may post several."""
 
 
-def post_chain(args: argparse.Namespace, only: Part | None = None) -> int:
-    """Post the jobs of all parts, or of the ``only`` one, as one jobset; the exit code."""
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """The postings of a jobset, and the nodes that get none of them although they were meant."""
+
+    postings: list[Posting] = field(default_factory=list)
+    left_out: dict[str, Away] = field(default_factory=dict)
+    drained: dict[str, None] = field(default_factory=dict)
+    """Nodes, as in an ordered set, whose jobs wait until they take jobs again."""
+
+
+def post_chain(args: argparse.Namespace, parts: Sequence[Part]) -> int:
+    """Post the jobs of all parts as one jobset; the exit code."""
     from jobrunner.cli.posted import finish_set
     from jobrunner.jobs.jobsets import post_set
 
-    parts = parse_parts(args) if only is None else [only]
     for name in _WHOLE:
         setattr(args, name, any(getattr(part.args, name) for part in parts))
     if any(part.args.hierarchy for part in parts):
         raise UsageError("--hierarchy draws one flow.", hint="Ask for it without --then and --on.")
     with open_context(args) as context:
-        postings = postings_of(context, parts)
+        chain = chain_of(context, parts)
+        author = parts[0].postings[0].author
         holds = [hold for part in parts for hold in part.args.set_hold]
-        posted = post_set(context, postings, author=parts[0].posting.author, holds=holds, sound=True)
-        return finish_set(context, posted, args)
+        posted = post_set(context, chain.postings, name=args.jobset, author=author, holds=holds, sound=True)
+        _tell_of_nodes(chain)
+        return finish_set(context, posted, args, left_out=chain.left_out)
 
 
-def parse_parts(args: argparse.Namespace) -> list[Part]:
-    """All parts of the command, parsed; raises what is wrong with their options."""
+def parse_parts(args: argparse.Namespace, job_type: JobType) -> list[Part]:
+    """All parts of the command, of which the first is of this type; raises what is wrong with their options."""
     registry = load_registry(args)
     first, *others = split(args.rest)
     args.rest = first
-    parts = [_part(registry, args, 0)]
-    return parts + [_part(registry, _namespace(args, words), place) for place, words in enumerate(others, 1)]
+    return [_part(job_type, args), *(_further_part(registry, args, words) for words in others)]
 
 
 def split(words: Sequence[str]) -> list[list[str]]:
@@ -77,100 +86,61 @@ def split(words: Sequence[str]) -> list[list[str]]:
     return parts
 
 
-def postings_of(context: JobContext, parts: Sequence[Part]) -> list[Posting]:
+def chain_of(context: JobContext, parts: Sequence[Part]) -> Chain:
     """The postings of all parts, linked by their places: each job of a part after all of the part before."""
-    from jobrunner.jobs.fan_out import on_nodes
-
-    postings: list[Posting] = []
+    chain = Chain()
     places: list[list[int]] = []
     for part in parts:
-        posting = linked(context, part.posting, part.args, places)
-        before = tuple(After(job=place, when=part.args.when) for place in (places[-1] if places else ()))
-        posting = replace(posting, after=(*before, *posting.after))
-        made = on_nodes(context, posting, _targets(part.args)) if part.args.on else [posting]
-        places.append(list(range(len(postings), len(postings) + len(made))))
-        postings += made
-    return postings
+        begin = len(chain.postings)
+        for asked in part.postings:
+            posting = linked(context, asked, part.args, places)
+            before = tuple(After(job=place, when=part.args.when) for place in (places[-1] if places else ()))
+            _add(context, chain, replace(posting, after=(*before, *posting.after)), part.args)
+        places.append(list(range(begin, len(chain.postings))))
+    return chain
 
 
-def linked(
-    context: JobContext, posting: Posting, args: argparse.Namespace, places: Sequence[Sequence[int]] = ()
-) -> Posting:
-    """The posting with the links that ``--after`` asks for, and references to jobs rather than to what people wrote.
+def _add(context: JobContext, chain: Chain, posting: Posting, args: argparse.Namespace) -> None:
+    """Add a posting to a chain, for each of the nodes that it is for."""
+    if not args.on:
+        chain.postings.append(posting)
+        return
+    from jobrunner.jobs.fan_out import on_nodes
 
-    :param places: for each part before this one the places of its jobs; raises UsageError for a part that is not there
-    """
-    from jobrunner.jobs import look
-
-    ids = [look.find(context, prefix).id for prefix in _prefixes(args)]
-
-    def reference(found: Reference) -> Any:
-        said = str(found.job).removeprefix("@")
-        if len(said) >= 8:
-            return Reference(look.find(context, said).id, found.path).to_json()
-        if not 0 < int(said) <= len(places):
-            raise UsageError(
-                f"@{said} is no job before this one.",
-                hint="@1 is the command's first job; @ID is any job. Write @@ for a value that begins with @.",
-            )
-        made = [Reference(place, found.path).to_json() for place in places[int(said) - 1]]
-        return made[0] if len(made) == 1 else made
-
-    return replace(
-        posting,
-        after=tuple(After(job=job_id, when=args.when) for job_id in dict.fromkeys(ids)),
-        parameters=replaced(posting.parameters, reference),
-    )
+    made = on_nodes(context, posting, _targets(args))
+    chain.postings.extend(made.postings)
+    chain.left_out.update(made.left_out)
+    chain.drained.update(dict.fromkeys(made.drained))
 
 
-def take_references(args: argparse.Namespace, job_type: JobType) -> dict[str, Any]:
-    """Take the options that refer to results out of the namespace: they are no values of their parameters' types yet.
+def _tell_of_nodes(chain: Chain) -> None:
+    if chain.left_out:
+        from jobrunner.jobs.fan_out import in_words
 
-    Raises nothing for what only looks like one: ``@@`` stands for an ``@`` there.
-    """
-    found: dict[str, Any] = {}
-    rest = rest_parameter(job_type.parameters)
-    for name in [name for name in vars(args) if name.startswith(DESTINATION)]:
-        value = getattr(args, name)
-        words = [_read(word) for word in (value if isinstance(value, list) else [value])]
-        given = words if isinstance(value, list) else words[0]
-        if any(isinstance(word, dict) for word in words):
-            delattr(args, name)
-            found[rest.name if name == REST and rest else name.removeprefix(DESTINATION)] = given
-        else:
-            setattr(args, name, given)
-    return found
+        output.say(f"left out, as they take no jobs now: {in_words(chain.left_out)}.")
+    if chain.drained:
+        names = ", ".join(chain.drained)
+        output.say(f"drained, so that jobs wait there: {names}. `jobrunner node undrain NAME` lets them run.")
 
 
-def _read(word: Any) -> Any:
-    if not isinstance(word, str) or not word.startswith("@"):
-        return word
-    if word.startswith("@@"):
-        return word[1:] if REFERENCE.fullmatch(word[1:]) else word
-    match = REFERENCE.fullmatch(word)
-    return word if match is None else Reference(f"@{match[1]}", match[2] or "").to_json()
-
-
-def _part(registry: Registry, args: argparse.Namespace, number: int) -> Part:
-    job_type = registry.get_type(args.type)
+def _part(job_type: JobType, args: argparse.Namespace, *, further: bool = False) -> Part:
     if job_type.is_classic:
-        raise not_in_a_set(job_type)
-    raw = parse_type_options(args, job_type, refers=number > 0)
-    return Part(
-        args=args,
-        posting=adjusted(Posting(type=job_type.name, parameters=raw), args, job_type),
-    )
+        from jobrunner.cli.post_classic import asked_for
+
+        return Part(args=args, postings=asked_for(args, job_type, refers=further or bool(args.after)))
+    raw = parse_type_options(args, job_type, refers=further)
+    posting = adjusted(Posting(type=job_type.name, parameters=raw), args, job_type)
+    return Part(args=args, postings=[posting])
 
 
-def not_in_a_set(job_type: JobType) -> UsageError:
+def not_several() -> UsageError:
     return UsageError(
-        f"{job_type.name} is of the classic form: it posts by itself, so --then, --on and --set-hold are not for it.",
-        hint="Post it alone; others can come after it: --after ID.",
+        "--set-hold is for several jobs, of --then or --on.", hint="A single job holds it itself: --hold."
     )
 
 
-def _namespace(first: argparse.Namespace, words: Sequence[str]) -> argparse.Namespace:
-    """A further part, parsed as the command is: options of ``post``, a type, and the rest."""
+def _further_part(registry: Registry, first: argparse.Namespace, words: Sequence[str]) -> Part:
+    """A part after the first, parsed as the command is: options of ``post``, a type, and the rest."""
     parser = Parser(prog="jobrunner post ... --then", usage="%(prog)s [options] TYPE [options of TYPE]")
     parser.add_argument("type", metavar="TYPE", nargs=argparse.PARSER, action=TypeAndRest)
     add_post_options(parser)
@@ -180,14 +150,10 @@ def _namespace(first: argparse.Namespace, words: Sequence[str]) -> argparse.Name
         name = names[-1].lstrip("-").replace("-", "_")
         setattr(part, name, getattr(first, name))
     parser.parse_args([SPELLED_OUT if word == "--hierarchy" else word for word in words], part)
-    return part
+    return _part(registry.get_type(part.type), part, further=True)
 
 
 def _targets(args: argparse.Namespace) -> list[str]:
     if args.node:
         raise UsageError("--node and --on contradict each other.", hint="--on names the nodes, too.")
     return [target.strip() for said in args.on for target in said.split(",") if target.strip()]
-
-
-def _prefixes(args: argparse.Namespace) -> list[str]:
-    return [prefix.strip() for said in args.after for prefix in said.split(",") if prefix.strip()]

@@ -31,14 +31,14 @@ def parse_type_options(
 ) -> dict[str, Any]:
     """Parse ``args.rest`` into ``args``; the raw parameters that were given.
 
-    With ``refers``, or with ``--after``, values such as ``@1.port`` are results of other jobs (post_chain.py).
+    With ``refers``, or with ``--after``, values such as ``@1.port`` are results of other jobs (post_references.py).
 
     Raises InvalidParameters for JSON that cannot be read, and for what was given twice.
     """
     type_parser(job_type).parse_args(args.rest, args)
     if not refers and not args.after:
         return job_type.parameters.from_namespace(args)
-    from jobrunner.cli.post_chain import take_references
+    from jobrunner.cli.post_references import take_references
 
     references = take_references(args, job_type)
     return job_type.parameters.from_namespace(args) | references

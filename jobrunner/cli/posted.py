@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jobrunner.cli import output, text
 from jobrunner.cli.following import Follower
@@ -17,6 +17,7 @@ from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.jobsets import PostedSet
 from jobrunner.jobs.post import Posted
 from jobrunner.model import AtomRecord, Job, JobState
+from jobrunner.persistence.nodes import Away
 
 
 def announce(context: JobContext, posted: Sequence[Posted], args: argparse.Namespace) -> None:
@@ -53,14 +54,22 @@ def follow_all(context: JobContext, posted: Sequence[Posted], args: argparse.Nam
     return tell_ends(jobs)
 
 
-def finish_set(context: JobContext, made: PostedSet, args: argparse.Namespace) -> int:
-    """Print the ids of a jobset's jobs on stdout, say which set it is, and wait if that is asked for; the exit code."""
+def finish_set(
+    context: JobContext,
+    made: PostedSet,
+    args: argparse.Namespace,
+    *,
+    left_out: Mapping[str, Away] | None = None,
+) -> int:
+    """Print the ids of a jobset's jobs on stdout, say which set it is, and wait if that is asked for; the exit code.
+
+    :param left_out: nodes that get no job; for ``--json``
+    """
     if not args.json:
         for one in made.posted:
             print(one.job_id, flush=True)
     if made.id is not None:
-        known = "is new" if made.new else "was posted before, by the same keys; nothing new was posted"
-        output.say(f"jobset {made.id[:8]} ({len(made.posted):,} jobs) {known}.")
+        output.say(f"jobset {made.id[:8]} {_new_or_not(made)}.")
     try:
         code = _wait_for_set(context, made, args) if args.wait or args.follow else EXIT_OK
     except KeyboardInterrupt:
@@ -68,8 +77,19 @@ def finish_set(context: JobContext, made: PostedSet, args: argparse.Namespace) -
         raise
     if args.json:
         jobs = [job_record(context.store.get(one.job_id)) | {"new": one.new} for one in made.posted]
-        output.print_json({"jobset": made.id, "new": made.new, "jobs": jobs})
+        away = [{"node": name, "why": str(why)} for name, why in (left_out or {}).items()]
+        said = {"jobset": made.id, "new": made.new, "jobs": jobs}
+        output.print_json(said | ({"left_out": away} if left_out is not None else {}))
     return code
+
+
+def _new_or_not(made: PostedSet) -> str:
+    new = sum(one.new for one in made.posted)
+    known = len(made.posted) - new
+    if not made.new:
+        return f"({known:,} jobs) was posted before, by the same keys; nothing new was posted"
+    jobs = f"{new:,} {'job' if new == 1 else 'jobs'}"
+    return f"({jobs}) is new" + (f"; {known:,} more were posted before, by their keys" if known else "")
 
 
 def _wait_for_set(context: JobContext, made: PostedSet, args: argparse.Namespace) -> int:

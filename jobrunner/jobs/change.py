@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jobrunner.errors import BoardUnavailable
 from jobrunner.jobs.context import JobContext
-from jobrunner.jobs.following import follow, leave_sets
+from jobrunner.jobs.following import follow, leave_sets, settle_blocked
 from jobrunner.jobs.offering import offer
 from jobrunner.jobs.post import put_on_board
 from jobrunner.model import CancelMode, Job, JobState
@@ -95,8 +95,7 @@ def retry(context: JobContext, job: Job) -> Job:
 
 def _followed(context: JobContext, job: Job) -> Job:
     """A job that is blocked again, as it is once somebody looked: those that come first may have ended meanwhile."""
-    first = links.links_of(context.database, [job.id]).get(job.id, [])
-    follow(context.database, lambda: context.board, [link.after_id for link in first])
+    settle_blocked(context.database, lambda: context.board, [job.id])
     return context.store.get(job.id)
 
 

@@ -40,6 +40,15 @@ def follow(database: Database, board: Callable[[], Board], ended: Collection[str
     return done
 
 
+def settle_blocked(database: Database, board: Callable[[], Board], job_ids: Sequence[str]) -> int:
+    """Look at these blocked jobs for such whose links are decided, and see to them and what comes after; how many."""
+    done = 0
+    for some in _parts(job_ids):
+        number, ended = _settle(database, board, decided(database, some))
+        done += number + follow(database, board, ended)
+    return done
+
+
 def follow_all(database: Database, board: Callable[[], Board]) -> int:
     """Look at all blocked jobs for such whose links are decided, and see to them; how many.
 
@@ -49,9 +58,7 @@ def follow_all(database: Database, board: Callable[[], Board]) -> int:
     after: int | None = 0
     while after is not None:
         ids, after = blocked_page(database, after=after)
-        for some in _parts(ids):
-            number, ended = _settle(database, board, decided(database, some))
-            done += number + follow(database, board, ended)
+        done += settle_blocked(database, board, ids)
     return done
 
 

@@ -1,4 +1,4 @@
-"""Jobsets: post several jobs as one, look at them, wait for them and cancel them as one."""
+"""Jobsets: post several jobs as one, look at them, wait for them, cancel and retry them as one."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from jobrunner.errors import InvalidParameters, WaitTimedOut
-from jobrunner.jobs.change import cancel_all
+from jobrunner.jobs.change import cancel_all, withdraw
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.envelope import check_name
+from jobrunner.jobs.following import settle_blocked
 from jobrunner.jobs.look import WAIT_FIRST_S, WAIT_MAX_S
-from jobrunner.jobs.post import Posted, check, post_linked
+from jobrunner.jobs.post import Posted, check, post_linked, put_on_board
 from jobrunner.model import CancelMode, Job, JobState, Posting, new_job_id
 from jobrunner.persistence import jobsets
 from jobrunner.persistence.jobsets import Jobset
-from jobrunner.persistence.store import JobFilter, NewJobset
+from jobrunner.persistence.retrying_sets import Retried, retry_members
+from jobrunner.persistence.store import JobFilter, NewJobset, board_entry
 from jobrunner.plugins.holds import check_hold, merged
 from jobrunner.policies import Hold
 from jobrunner.references import has_references
 
-__all__ = ["Jobset", "PostedSet", "cancel", "find", "members", "page", "post_set", "wait"]
+__all__ = [
+    "Jobset", "PostedSet", "RetriedSet", "cancel", "find", "members", "page", "post_set", "retry", "wait",
+]  # fmt: skip
 
 MEMBERS_LIMIT = 10_000
 MEMBERS_PAGE = 500
+RETRIED_AT_ONCE = 200
 CANCEL_PASSES = 3
 """Members that are released while others are cancelled are found by the next pass."""
 
@@ -122,15 +127,52 @@ def members(context: JobContext, jobset: Jobset, *, limit: int = MEMBERS_LIMIT) 
 def cancel(context: JobContext, jobset: Jobset, mode: CancelMode = CancelMode.REVERT) -> Jobset:
     """Cancel all members that have not ended; the set as it is then. Running ones end at their next atom border.
 
-    Those that wait for others are cancelled first, so that none of them is run since another was cancelled.
+    Those that wait for others are cancelled first, the last of them before those that they wait for, so that none of
+    them is run since another was cancelled.
     """
-    cancel_all(context, jobsets.open_members(context.database, jobset.id, blocked=True), mode)
+    blocked = jobsets.open_members(context.database, jobset.id, blocked=True)
+    cancel_all(context, blocked[::-1], mode)
     for _ in range(CANCEL_PASSES):
         ids = jobsets.open_members(context.database, jobset.id, uncancelled=True)
         if not ids:
             break
         cancel_all(context, ids, mode)
     return jobsets.get_jobset(context.database, jobset.id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetriedSet:
+    """A jobset whose unsuccessful members were retried."""
+
+    jobset: Jobset
+    """As it is after that."""
+    retried: list[str]
+    """The ids of the members that run again, or wait for others to do so, in the order of their posting."""
+    refused: dict[str, str]
+    """By id the members that cannot be retried now, and why."""
+
+
+def retry(context: JobContext, jobset: Jobset) -> RetriedSet:
+    """Run the members again that did not succeed, and those that were skipped because of them; see retrying_sets.py.
+
+    Results of those that succeeded are kept, and given to who comes after them; open members are left as they are. So
+    it is safe to repeat, also by several at once, and after a crash in the middle.
+    """
+    found = jobsets.unsuccessful_members(context.database, jobset.id)
+    outcome = Retried()
+    for start in range(0, len(found), RETRIED_AT_ONCE):
+        some = retry_members(context.database, found[start : start + RETRIED_AT_ONCE])
+        outcome.add(some)
+        withdraw(context, [job.id for job in (*some.waiting, *some.blocked)])
+        put_on_board(context, [board_entry(job) for job in some.waiting])
+    blocked = [job.id for job in outcome.blocked]
+    settle_blocked(context.database, lambda: context.board, blocked)
+    again = {job.id for job in outcome.waiting}.union(blocked)
+    return RetriedSet(
+        jobset=jobsets.get_jobset(context.database, jobset.id),
+        retried=[job_id for job_id in found if job_id in again],
+        refused=outcome.refused,
+    )
 
 
 def wait(

@@ -85,6 +85,7 @@ def post_linked(
     One transaction, of one round trip more than for others.
     """
     now_ms = times.now_ms()
+    checked = placed(context, checked, now_ms)
     stored = context.store.insert_linked(checked, now_ms=now_ms, jobset=jobset)
     entries = [
         _entry(one.id, posting, now_ms)

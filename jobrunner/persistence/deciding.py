@@ -21,9 +21,9 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row
 from jobrunner.persistence.links import SKIPPED, ask_links, skipped, unmet
-from jobrunner.persistence.ownership import LOCKED_JOBS, lock_rows
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
 from jobrunner.persistence.settling import INSERT_EVENTS, Settled, Settlement, set_columns, settle_rows
 from jobrunner.persistence.tables import jobs
 from jobrunner.references import Reference, part_of, references, replaced
@@ -76,6 +76,7 @@ def _decide(pipeline: Pipeline, job_ids: Sequence[str], now_ms: int) -> Followed
     for row in free:
         try:
             changed = released(row, results, now_ms)
+            changed |= _preferring(job_from_row({**row, **changed}), now_ms)
             followed.released.append(job_from_row({**row, **changed}))
         except InvalidParameters as error:
             errors[row["id"]] = JobError(kind="ResultMissing", message=error.message)
@@ -104,9 +105,21 @@ def released(row: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]], n
     return changed
 
 
+def _preferring(job: Job, now_ms: int) -> dict[str, Any]:
+    """The columns by which it waits for the node that it prefers from now on, not from when it was posted."""
+    placement = job.policies.placement
+    if placement is None or placement.prefer is None:
+        return {}
+    since = max(now_ms, job.available_ms)
+    return {"node_pin": placement.prefer, "failover_ms": placement.failover_ms(since)}
+
+
 def may_refer(row: Mapping[str, Any]) -> bool:
-    """Whether its parameters may have references: to be asked before they are read."""
-    return '"$result"' in row["parameters"]
+    """Whether its parameters may have references: to be asked before they are read.
+
+    What looks like one in a result that was put there, before a retry, is none.
+    """
+    return '"$result"' in row["parameters"] and not row.get("from_results")
 
 
 def referred(rows: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from jobrunner.errors import AmbiguousJobId, JobsetNotFound
 from jobrunner.membership import Member
-from jobrunner.model import OPEN_STATES, JobState
+from jobrunner.model import OPEN_STATES, TERMINAL_STATES, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import loads
-from jobrunner.persistence.links import SKIPPED
+from jobrunner.persistence.links import SKIPPED_ERROR
 from jobrunner.persistence.tables import jobs, jobsets
 
 _BAD = (JobState.FAILED, JobState.REVERTED, JobState.TIMED_OUT, JobState.DEAD, JobState.EXPIRED)
@@ -112,9 +112,7 @@ def page_of_jobsets(
 
 def _with_counts(database: Database, rows: Sequence[Mapping[Any, Any]]) -> list[Jobset]:
     """The jobsets of these rows; one query, by index, for the members of all."""
-    was_skipped = sa.and_(
-        jobs.c.state == JobState.CANCELLED.value, jobs.c.error.startswith(f'{{"kind":"{SKIPPED}"')
-    )
+    was_skipped = sa.and_(jobs.c.state == JobState.CANCELLED.value, jobs.c.error.startswith(SKIPPED_ERROR))
     query = (
         sa.select(
             jobs.c.jobset_id, jobs.c.state, sa.func.count(), sa.func.sum(sa.case((was_skipped, 1), else_=0))
@@ -155,6 +153,14 @@ def open_members(
     query = sa.select(jobs.c.id).where(jobs.c.jobset_id == jobset_id, jobs.c.state.in_(sorted(states)))
     if uncancelled:
         query = query.where(jobs.c.cancel.is_(None))
+    with database.read() as connection:
+        return list(connection.execute(query.order_by(jobs.c.seq)).scalars())
+
+
+def unsuccessful_members(database: Database, jobset_id: str) -> list[str]:
+    """The ids of the set's members that have ended and did not succeed, in the order of their posting."""
+    states = sorted(state.value for state in TERMINAL_STATES - {JobState.SUCCEEDED})
+    query = sa.select(jobs.c.id).where(jobs.c.jobset_id == jobset_id, jobs.c.state.in_(states))
     with database.read() as connection:
         return list(connection.execute(query.order_by(jobs.c.seq)).scalars())
 

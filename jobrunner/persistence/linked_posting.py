@@ -17,6 +17,7 @@ from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import INSERT_EVENTS, encode_error
 from jobrunner.persistence.tables import jobs, jobsets, links
+from jobrunner.persistence.tagging import insert_tags
 from jobrunner.references import Reference, replaced
 
 INSERT_BATCH = 500
@@ -168,6 +169,7 @@ def _insert(
         batch = rows[start : start + INSERT_BATCH]
         pipeline.add(_INSERT_JOBS, batch)
         pipeline.add(INSERT_EVENTS, [event for row in batch for event in _events(row, now_ms)])
+        insert_tags(pipeline, batch)
     made = [
         {"job_id": row["id"], "after_id": one.job, "condition": one.when.value}
         for row in rows

@@ -30,6 +30,8 @@ from jobrunner.persistence.tables import jobs, links
 
 SKIPPED = "Skipped"
 """The kind of the error of a job that was never run, since another ended otherwise than it should have."""
+SKIPPED_ERROR = f'{{"kind":"{SKIPPED}"'
+"""How its error begins, as it is stored."""
 _STATES = {state.value: state for state in JobState}
 
 
@@ -198,16 +200,21 @@ def _grouped(rows: Iterable[Mapping[Any, Any]]) -> dict[str, list[Link]]:
     return found
 
 
-def gate(pipeline: Pipeline, row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a retried job that was never run has to wait for again; see ``ownership.retry``.
+def gate(pipeline: Pipeline, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a retried job has to wait for again: jobs that come first and are open; see ``ownership.retry``.
 
-    Raises WrongState if one of its links cannot be met.
+    Raises WrongState if it was never run and one of its links cannot be met.
     """
-    found = () if row["started_ms"] is not None else ask_links(pipeline, [row["id"]]).get(row["id"], ())
+    found = ask_links(pipeline, [row["id"]]).get(row["id"], ())
+    if row["started_ms"] is not None:
+        return _WAITS_AGAIN if any(link.is_open for link in found) else {}
     refused = unmet(found)
     if refused is not None:
         raise WrongState(
             f"Job {row['id']} cannot be run: {skipped(refused).message}",
             hint=f"Retry that one first: jobrunner retry {refused.after_id[:8]}",
         )
-    return {"state": JobState.BLOCKED.value, "parked": Parked.AFTER.value} if found else {}
+    return _WAITS_AGAIN if found else {}
+
+
+_WAITS_AGAIN = {"state": JobState.BLOCKED.value, "parked": Parked.AFTER.value}

@@ -225,22 +225,7 @@ def retry(database: Database, job_id: str, *, gate: Gate | None = None) -> Job:
     def work(pipeline: Pipeline) -> Job:
         row = lock_job(pipeline, job_id)
         _require_ended_badly(job_id, state_of_row(row))
-        now_ms = times.now_ms()
-        changed = {
-            **A_NEW_ATTEMPT, "state": JobState.WAITING.value, "attempt": row["attempt"] + 1,
-            "epoch": row["epoch"] + 1, "cancel": None, "held": None, "unique_key": row["unique_over"],
-            "available_ms": now_ms, "updated_ms": now_ms, **preferred_again(row, now_ms),
-        }  # fmt: skip
-        keep_attempt(pipeline, {**row, "finished_ms": row["finished_ms"] or now_ms})
-        if gate is not None:
-            changed |= gate(pipeline, row)
-        set_columns(pipeline, [job_id], changed)
-        retried = event_row(
-            job_id, "retried", at_ms=now_ms, epoch=changed["epoch"], attempt=changed["attempt"]
-        )
-        pipeline.add(INSERT_EVENTS, [retried])
-        free_all(pipeline, row)
-        return job_from_row({**row, **changed})
+        return begin_again(pipeline, row, {} if gate is None else gate(pipeline, row))
 
     try:
         return database.pipelined(work)
@@ -249,6 +234,26 @@ def retry(database: Database, job_id: str, *, gate: Gate | None = None) -> Job:
             f"Job {job_id} cannot be retried now: another job like it waits or runs, and only one of them may.",
             hint="Wait for that one's end, or cancel it, and try again.",
         ) from error
+
+
+def begin_again(pipeline: Pipeline, row: Mapping[str, Any], otherwise: Mapping[str, Any]) -> Job:
+    """Let a job that has ended, whose row is locked, wait for a new attempt; ``otherwise`` are columns on top.
+
+    Raises CorruptRow. Whoever commits it may get an IntegrityError: another job may have its unique key by now.
+    """
+    now_ms = times.now_ms()
+    changed = {
+        **A_NEW_ATTEMPT, "state": JobState.WAITING.value, "attempt": row["attempt"] + 1,
+        "epoch": row["epoch"] + 1, "cancel": None, "held": None, "unique_key": row["unique_over"],
+        "available_ms": now_ms, "updated_ms": now_ms, **preferred_again(row, now_ms), **otherwise,
+    }  # fmt: skip
+    job = job_from_row({**row, **changed})
+    keep_attempt(pipeline, {**row, "finished_ms": row["finished_ms"] or now_ms})
+    set_columns(pipeline, [job.id], changed)
+    retried = event_row(job.id, "retried", at_ms=now_ms, epoch=job.epoch, attempt=job.attempt)
+    pipeline.add(INSERT_EVENTS, [retried])
+    free_all(pipeline, row)
+    return job
 
 
 def _require_ended_badly(job_id: str, state: JobState) -> None:

@@ -98,6 +98,7 @@ def _remove_all(pipeline: Pipeline, rows: Sequence[dict[str, Any]]) -> None:
         pipeline.add(_FLOWS_OF, [{"keys": ids}])
     for statement in _BY_JOB:
         pipeline.add(statement, [{"keys": ids}])
+    pipeline.add(_LINKS_TO, [{"keys": ids}])
     pipeline.add(_TAGS_OF, [{"keys": [row["seq"] for row in rows]}])
     pipeline.add(_JOBS, [{"keys": ids}])
     sets = sorted({row["jobset_id"] for row in rows if row["jobset_id"] is not None})
@@ -138,8 +139,17 @@ _FLOWS_OF = _deletion(flowdetails.c.parent_uuid, flowdetails)
 _BY_JOB = (
     _deletion(logbooks.c.uuid, logbooks),
     *(_deletion(table.c.job_id, table) for table in (events, output, attempts, links, signals, permits)),
-    _deletion(links.c.after_id, links),
 )
+_LINKS_TO = Statement(
+    links.delete().where(
+        links.c.after_id.in_(sa.bindparam("keys", expanding=True)),
+        ~sa.exists().where(
+            jobs.c.id == links.c.job_id, jobs.c.started_ms.is_(None), jobs.c.state != JobState.SUCCEEDED.value
+        ),
+    ),
+    many="keys",
+)
+"""Who was skipped, and is retried, is told that the job was deleted; nobody else asks for it any more."""
 _TAGS_OF = _deletion(tags.c.job_seq, tags)
 _JOBS = _deletion(jobs.c.id, jobs)
 _EMPTY_SETS = Statement(

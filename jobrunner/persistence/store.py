@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.settling import INSERT_EVENTS
 from jobrunner.persistence.tables import events, jobs, settings
 from jobrunner.persistence.tagging import insert_tags
+from jobrunner.references import has_references
 
 __all__ = ["Inserted", "JobFilter", "NewJobset", "Store", "board_entry"]
 
@@ -238,13 +239,49 @@ class Store:
         found: dict[str, Any] = {}
         if not keys:
             return found
-        columns = (jobs.c.id, jobs.c.type, jobs.c.parameters, jobs.c.factory, jobs.c.idempotency_key)
+        columns = (
+            jobs.c.id,
+            jobs.c.type,
+            jobs.c.parameters,
+            jobs.c.factory,
+            jobs.c.idempotency_key,
+            jobs.c.from_results,
+        )
         with self.database.read() as connection:
             for start in range(0, len(keys), LOOKUP_BATCH):
                 wanted = jobs.c.idempotency_key.in_(keys[start : start + LOOKUP_BATCH])
                 for row in connection.execute(sa.select(*columns).where(wanted)).mappings():
                     found[row["idempotency_key"]] = row
         return found
+
+    def key_problems(self, postings: Mapping[int, Posting]) -> dict[int, str]:
+        """Which of these postings, by their places, would be refused for their idempotency keys, and why.
+
+        References to results are not compared: what they come to is not known yet, or is in the job of then.
+        """
+        keys = [posting.idempotency_key for posting in postings.values() if posting.idempotency_key]
+        known = self._jobs_by_key(keys)
+        among: dict[str, Any] = {}
+        problems: dict[int, str] = {}
+        for place, posting in postings.items():
+            key = posting.idempotency_key
+            if key is None:
+                continue
+            try:
+                _check_key(key)
+                _require_same(
+                    posting,
+                    {
+                        **(known.get(key) or among.setdefault(key, row_of_posting(posting, 0))),
+                        "from_results": 1,
+                    },
+                )
+            except DuplicateKey as error:
+                in_both = f"The idempotency key {key!r} is that of an earlier one, too, which is another job."
+                problems[place] = error.message if key in known else in_both
+            except UsageError as error:
+                problems[place] = error.message
+        return problems
 
     def _open_by_unique_key(self, keys: Sequence[str]) -> dict[str | None, str]:
         """The ids of open jobs by their unique keys: a job loses its key when it ends."""
@@ -416,13 +453,24 @@ def _require_same(posting: Posting, earlier: Any) -> None:
         decode(earlier["parameters"], what=what),
         decode(earlier["factory"], what=what),
     )
-    if stored != (posting.type, _plain(posting.parameters), _plain(posting.factory)):
+    given = _plain(posting.parameters)
+    if earlier.get("from_results"):
+        given = _with_results_of(stored[1], given)
+    if stored != (posting.type, given, _plain(posting.factory)):
         other = " with other parameters" if earlier["type"] == posting.type else f", not {posting.type}"
         raise DuplicateKey(
             f"The idempotency key {posting.idempotency_key!r} was used before, for job {earlier['id']} "
             f"of type {earlier['type']}{other}.",
             hint="Use another key for another job.",
         )
+
+
+def _with_results_of(stored: Any, given: Any) -> Any:
+    """What is given now, with the results that the job of then got in place of references to them."""
+    return {
+        name: stored[name] if name in stored and has_references(value) else value
+        for name, value in given.items()
+    }
 
 
 def _plain(value: Any) -> Any:

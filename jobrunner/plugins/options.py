@@ -13,6 +13,7 @@ from jobrunner.errors import InvalidParameters
 from jobrunner.plugins.json_limits import MAX_BYTES, shorten, too_large
 from jobrunner.plugins.quantities import format_duration
 from jobrunner.plugins.shapes import Kind, Shape
+from jobrunner.references import WRITTEN
 
 if TYPE_CHECKING:
     from jobrunner.plugins.parameters import Parameter
@@ -75,8 +76,20 @@ def _add_option(
     if shape.kind is Kind.LIST:
         settings |= {"action": "extend", "nargs": "*"}
     if item.kind is Kind.CHOICE:
-        settings["choices"] = item.accepted
+        settings["choices"] = _Choices(item.accepted)
     parser.add_argument(option, metavar=item.metavar, **settings)
+
+
+class _Choices(tuple[str, ...]):
+    """The words that are accepted; a reference to another job's result may stand for one of them.
+
+    Whether it may do so here is told by whoever reads it; what it may not, the parameter's type refuses.
+    """
+
+    __slots__ = ()
+
+    def __contains__(self, word: object) -> bool:
+        return super().__contains__(word) or (isinstance(word, str) and WRITTEN.fullmatch(word) is not None)
 
 
 def _add_rest(parser: argparse.ArgumentParser, parameter: Parameter, option: str) -> None:

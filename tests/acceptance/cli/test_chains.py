@@ -126,6 +126,26 @@ def test_looking_at_jobsets_and_cancelling_them(plugins: CommandLine) -> None:
     assert plugins("jobset", "wait", jobset).code == 1
 
 
+def test_a_set_is_retried_where_it_failed(plugins: CommandLine, conductor: Conductor) -> None:
+    conductor()
+    done = plugins(
+        "post", "--jobset", "night", "greet", "--then", "run_command", "--wait", "--", "test", "-e", "there",
+        "--then", "greet",
+    )  # fmt: skip
+    assert done.code == 1, done.err
+    ids = done.out.split()
+    jobset = set_of(plugins, ids[0])
+    assert plugins("jobset", "list", "--json").json[0]["name"] == "night"
+    (plugins.home / "there").touch()
+    again = plugins("jobset", "retry", jobset[:8], "--wait")
+    assert again.code == 0, again.err
+    assert "2 of its 3 jobs are run again; results of 1 that succeeded are kept." in again.err
+    assert [get_job(plugins, job_id)["attempt"] for job_id in ids] == [1, 2, 2]
+    nothing = plugins("jobset", "retry", jobset, "--json")
+    assert (nothing.code, nothing.json["retried"], nothing.json["refused"]) == (0, [], {})
+    assert plugins("jobset", "retry", "12345678").code == 3
+
+
 def test_keys_make_a_chain_once_only(plugins: CommandLine) -> None:
     words = ("greet", "--key", "a", "--then", "greet", "--key", "b", "--name", "@1.length")
     ids = chain(plugins, *words)
@@ -133,6 +153,9 @@ def test_keys_make_a_chain_once_only(plugins: CommandLine) -> None:
     assert again.out.split() == ids
     assert "was posted before" in again.err
     assert len(plugins("jobset", "list", "--json").json) == 1
+    more = plugins("post", *words, "--then", "greet")
+    assert more.out.split()[:2] == ids
+    assert "(1 job) is new; 2 more were posted before, by their keys" in more.err
 
 
 @pytest.mark.parametrize(
@@ -143,7 +166,8 @@ def test_keys_make_a_chain_once_only(plugins: CommandLine) -> None:
         ("greet --then gret", 2, ["no job type 'gret'"]),
         ("greet --then greet --times many", 2, ["'times'", "a whole number"]),
         ("greet --then greet --name @2.x", 2, ["@2 is no job before this one", "@@"]),
-        ("greet --then shout", 2, ["classic form"]),
+        ("greet --then shout --hierarchy", 2, ["draws one flow"]),
+        ("greet --then shout --times @1.length", 2, ["invalid int value"]),
         (
             "greet --then greet --when sometimes",
             2,
@@ -152,7 +176,7 @@ def test_keys_make_a_chain_once_only(plugins: CommandLine) -> None:
         ("greet --after 12345678", 3, ["no job whose id starts with 12345678"]),
         ("greet --on all", 3, ["No conductor is alive", "jobrunner run"]),
         ("greet --on n1 --node n2", 2, ["contradict"]),
-        ("--on all shout", 2, ["classic form"]),
+        ("--on all shout", 3, ["No conductor is alive"]),
         ("greet --hierarchy --then greet", 2, ["draws one flow"]),
     ],
 )
@@ -181,6 +205,37 @@ def test_one_job_on_each_node_that_has_a_label(plugins: CommandLine, conductor: 
     assert unknown.code == 3
     assert "'n2'" in unknown.err
     assert "These nodes are alive: n1." in unknown.err
+
+
+def test_jobs_of_the_classic_form_stand_in_chains(plugins: CommandLine, conductor: Conductor) -> None:
+    conductor("--name", "n1")
+    eventually(lambda: plugins("nodes", "--json").json, "it has reported")
+    done = plugins(
+        "post", "--tag", "a=1", "shout", "--word", "first",
+        "--then", "--on", "all", "--wait", "shout", "--word", "second", "--times", "2",
+        "--then", "run_command", "--", "echo", "made",
+        "--then", "--when", "always", "shout", "--word", "@3.outcome.stdout",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    first, second, third, last = (get_job(plugins, job_id) for job_id in done.out.split())
+    assert [job["type"] for job in (first, second, third, last)] == ["shout", "shout", "run_command", "shout"]
+    assert (first["properties"], second["node_pin"], first["node_pin"]) == ({"a": "1"}, "n1", None)
+    assert [link["id"] for link in third["after"]] == [second["id"]]
+    assert plugins("logs", second["id"]).out == "SECOND\nSECOND\n"
+    assert plugins("logs", last["id"]).out == "MADE\n\n"
+    assert first["jobset"] == last["jobset"]
+
+
+def test_all_leaves_out_a_drained_node_and_says_so(plugins: CommandLine, conductor: Conductor) -> None:
+    conductor("--name", "n1")
+    eventually(lambda: plugins("nodes", "--json").json, "it has reported")
+    assert plugins("node", "drain", "n1").code == 0
+    refused = plugins("post", "greet", "--on", "all")
+    assert (refused.code, refused.out) == (3, "")
+    assert "No node takes jobs now: n1 (it is drained)" in refused.err
+    named = plugins("post", "greet", "--on", "n1")
+    assert named.code == 0
+    assert "drained, so that jobs wait there: n1" in named.err
 
 
 def test_labels_come_from_the_configuration_too(jobrunner: CommandLine) -> None:

@@ -56,7 +56,7 @@ def test_one_key_is_one_job(plugins: CommandLine) -> None:
         ("greet --capability has_comand:ls", ["no capability 'has_comand'", "did you mean has_command?"]),
         ("needy", ["'treasure' (for dig)", "nothing provides"]),
         ("greet --priority urgent", ["'urgent' is no priority", "very-high"]),
-        ("", ["the following arguments are required: TYPE"]),
+        ("", ["Say which job is to be posted: jobrunner post TYPE"]),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_posted(

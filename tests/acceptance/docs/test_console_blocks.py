@@ -41,11 +41,11 @@ def problem(arguments):
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         try:
             args = build_parser().parse_args(_spelled_out(arguments), empty_namespace())
-            if args.command == "post" and THEN in args.rest:
-                for part in parse_parts(args):
-                    checked = replace(part.posting, after=(After(job=0),))
-                    registry.get_type(part.posting.type).accept(checked)
-            elif args.command == "post":
+            if args.command == "post" and args.file is None and THEN in args.rest:
+                for part in parse_parts(args, registry.get_type(args.type)):
+                    for posting in part.postings:
+                        registry.get_type(posting.type).accept(replace(posting, after=(After(job=0),)))
+            elif args.command == "post" and args.file is None:
                 job_type = registry.get_type(args.type)
                 if not job_type.is_classic:
                     raw = parse_type_options(args, job_type)

@@ -338,6 +338,11 @@ def test_the_chains_of_the_how_to_run(jobrunner: CommandLine) -> None:
         finally:
             conductor.terminate()
             assert conductor.wait(SECONDS) == 0
+    (lines,) = [block.text for block in blocks(here, "json")]
+    jobrunner.write({"orders.jsonl": lines})
+    posted = fine(jobrunner, "post", "--file", "orders.jsonl", "--jobset", "orders").split()
+    assert len(posted) == 4
+    assert fine(jobrunner, "post", "--file", "orders.jsonl").split() == posted
     assert fine(jobrunner, "logs", report) == "Friday: 6 orders\n"
     assert "0 count_orders SUCCEEDED {'orders': 6}" in fine(jobrunner, "logs", summary)
 

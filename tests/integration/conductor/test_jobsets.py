@@ -11,8 +11,10 @@ import pytest
 from jobrunner.errors import NodeNotFound
 from jobrunner.jobs import change, fan_out, jobsets
 from jobrunner.model import After, JobState, Posting, When
+from jobrunner.persistence import nodes as node_table
+from jobrunner.persistence.nodes import Away
 from jobrunner.persistence.ownership import Settlement, begin, hand_back
-from jobrunner.persistence.tables import jobs
+from jobrunner.persistence.tables import events, jobs
 from tests.support.conductors import Cluster
 
 SUCCEEDED, FAILED, CANCELLED = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
@@ -160,6 +162,16 @@ def test_cancelling_a_set_runs_nothing_more(anywhere: Cluster) -> None:
     assert jobsets.cancel(anywhere.context, jobset).counts == ended.counts  # again is fine
 
 
+def test_cancelling_a_large_set_lets_nothing_go_on(embedded: Cluster) -> None:
+    """One that comes after others always is cancelled before those are."""
+    always = [give(embedded, place, when=When.ALWAYS) for place in range(450)]
+    jobset, _ = post(embedded, give(embedded), *always)
+    assert jobsets.cancel(embedded.context, jobset).counts == {CANCELLED: 451}
+    with embedded.context.database.read() as connection:
+        went_on = events.select().where(events.c.kind == "unblocked")
+        assert connection.execute(went_on).all() == []
+
+
 def change_outside(cluster: Cluster, job_id: str) -> str:
     """A job outside of the set that comes after one of it, always."""
     return cluster.post("give", posting={"after": (After(job=job_id, when=When.ALWAYS),)})
@@ -204,6 +216,40 @@ def test_retrying_a_chain_runs_it_in_order(embedded: Cluster) -> None:
     assert jobsets.wait(embedded.context, jobset, timeout=30).state is SUCCEEDED
 
 
+def test_a_set_is_retried_from_where_it_failed(embedded: Cluster) -> None:
+    """The middle fails, since its gate is never there; then it is mended, and the set goes on."""
+    embedded.start()
+    jobset, ids = post(
+        embedded,
+        give(embedded, number=4),
+        give(embedded, number=number(0), fails=True),
+        give(embedded, number=number(1)),
+        give(embedded, 1, when=When.FAILURE, number=40),
+    )
+    assert jobsets.wait(embedded.context, jobset, timeout=30).state is FAILED
+    with embedded.context.database.write() as connection:  # mended from outside
+        mended = {"evidence": str(embedded.evidence_path), "number": 5}
+        row = jobs.c.id == ids[1]
+        connection.execute(jobs.update().where(row).values(parameters=json.dumps(mended)))
+    outcome = jobsets.retry(embedded.context, jobset)
+    assert (outcome.retried, outcome.refused) == (ids[1:3], {})
+    ended = jobsets.wait(embedded.context, jobset, timeout=30)
+    assert (ended.state, ended.counts) == (SUCCEEDED, {SUCCEEDED: 4})
+    assert [embedded.job(job_id).attempt for job_id in ids] == [1, 2, 2, 1]
+    assert embedded.job(ids[2]).result == {"number_more": 7}
+    assert len(embedded.evidence(what="start", job=ids[0])) == 1
+    assert jobsets.retry(embedded.context, jobset).retried == []
+
+
+def test_a_cancelled_set_is_retried_as_a_whole(embedded: Cluster) -> None:
+    jobset, ids = post(embedded, give(embedded), give(embedded, 0), give(embedded, 1, when=When.ALWAYS))
+    jobsets.cancel(embedded.context, jobset)
+    assert jobsets.retry(embedded.context, jobset).retried == ids
+    assert embedded.context.board.known(ids) == {ids[0]}
+    embedded.start()
+    assert jobsets.wait(embedded.context, jobset, timeout=30).state is SUCCEEDED
+
+
 @pytest.mark.parametrize("looker", ["look_around", "look_around_in_a_pool"])
 def test_tasks_read_the_members_of_their_set(both: Cluster, looker: str) -> None:
     both.start()
@@ -245,7 +291,7 @@ def test_one_job_for_each_node(networked: Cluster) -> None:
     networked.until(lambda: len(fan_out.living_nodes(context)) == 3, "all have reported")
 
     def names(*targets: str) -> list[str | None]:
-        return [one.node for one in fan_out.on_nodes(context, posting, targets)]
+        return [one.node for one in fan_out.on_nodes(context, posting, targets).postings]
 
     assert names("all") == ["n1", "n2", "n3"]
     assert names("n3", "n1") == ["n1", "n3"]
@@ -255,7 +301,7 @@ def test_one_job_for_each_node(networked: Cluster) -> None:
         with pytest.raises(NodeNotFound) as refused:
             names(target)
         assert words in str(refused.value.hint)
-    jobset, ids = post(networked, *fan_out.on_nodes(context, posting, ["all"]))
+    jobset, ids = post(networked, *fan_out.on_nodes(context, posting, ["all"]).postings)
     assert jobsets.wait(context, jobset, timeout=30).state is SUCCEEDED
     assert [networked.job(job_id).node for job_id in ids] == ["n1", "n2", "n3"]
 
@@ -263,6 +309,33 @@ def test_one_job_for_each_node(networked: Cluster) -> None:
 def test_without_a_living_node_nothing_is_posted(embedded: Cluster) -> None:
     with pytest.raises(NodeNotFound, match="No conductor is alive"):
         fan_out.on_nodes(embedded.context, give(embedded), ["all"])
+
+
+def test_labels_and_all_leave_out_nodes_that_take_no_jobs(embedded: Cluster) -> None:
+    database, context, posting = embedded.context.database, embedded.context, give(embedded)
+    for name in ("n1", "n2", "n3", "n4"):
+        report = {"labels": ["web"] if name < "n4" else ["db"]}
+        node_table.report_node(database, name, f"{name}:1:aa", started_ms=1, report=report)
+    node_table.set_drained(database, "n2", True)
+    node_table.node_stopped(database, "n3", "n3:1:aa")
+
+    def fanned(*targets: str) -> tuple[list[str | None], dict[str, Away], list[str]]:
+        made = fan_out.on_nodes(context, posting, targets)
+        return [one.node for one in made.postings], made.left_out, made.drained
+
+    away = {"n2": Away.DRAINED, "n3": Away.GONE}
+    assert fanned("all") == (["n1", "n4"], away, [])
+    assert fanned("label=web") == (["n1"], away, [])
+    assert fanned("label=db") == (["n4"], {}, [])
+    # Who names a drained node means it; and then nothing of it was left out.
+    assert fanned("n2", "label=web") == (["n1", "n2"], {"n3": Away.GONE}, ["n2"])
+    with pytest.raises(NodeNotFound, match="No conductor is alive on a node 'n3'"):
+        fanned("n3")
+    node_table.set_drained(database, "n4", True)
+    with pytest.raises(NodeNotFound, match=r"'db' takes jobs now: n4 \(it is drained\)"):
+        fanned("label=db")
+    with pytest.raises(NodeNotFound, match="There is no node that has the label 'mail'"):
+        fanned("label=mail")
 
 
 # Many

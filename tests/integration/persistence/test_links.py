@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent import futures
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from jobrunner.errors import InvalidParameters, JobNotFound, WrongState
+from jobrunner.errors import DuplicateKey, InvalidParameters, JobNotFound, WrongState
 from jobrunner.jobs.following import follow, follow_all
 from jobrunner.model import (
     TERMINAL_STATES,
@@ -27,7 +28,10 @@ from jobrunner.persistence import links, ownership
 from jobrunner.persistence.jobsets import find_jobset, members_of, open_members, page_of_jobsets
 from jobrunner.persistence.linked_posting import NewJobset
 from jobrunner.persistence.ownership import Settlement, begin, hand_back
+from jobrunner.persistence.removal import remove
+from jobrunner.persistence.retrying_sets import Retried, retry_members
 from jobrunner.persistence.store import JobFilter, Store
+from jobrunner.policies import Placement, Policies
 from tests.support.journals import now_ms, watched
 
 WAITING, BLOCKED, SUCCEEDED = JobState.WAITING, JobState.BLOCKED, JobState.SUCCEEDED
@@ -281,6 +285,40 @@ def test_a_job_after_one_that_was_there_by_its_unique_key(line: Line) -> None:
     assert line.job(then).parameters == {"x": 3}
 
 
+def test_the_same_keys_are_the_same_jobs_when_results_stand_for_what_was_posted(line: Line) -> None:
+    def chain(extra: int = 1) -> list[Posting]:
+        referring = {"x": {"$result": 0, "path": "port"}, "y": extra}
+        return [
+            Posting(type="first", idempotency_key="a"),
+            line.after(0, idempotency_key="b", parameters=referring),
+        ]
+
+    ids = line.post(*chain())
+    line.end(ids[0], result={"port": 8080})
+    assert line.job(ids[1]).parameters == {"x": 8080, "y": 1}
+    assert line.post(*chain()) == ids
+    with pytest.raises(DuplicateKey):
+        line.post(*chain(extra=2))
+
+
+def test_jobs_that_come_after_others_are_found_by_their_tags(line: Line) -> None:
+    tagged = {"properties": {"team": "web"}}
+    ids = line.post(Posting(type="first", **tagged), line.after(0, **tagged), line.after(0))
+    found = line.store.page(JobFilter(tags={"team": "web"}))[0]
+    assert [job.id for job in found] == ids[1::-1]
+
+
+def test_a_job_prefers_its_node_from_when_it_goes_on(line: Line) -> None:
+    placement = Placement(prefer="n1", failover=60.0)
+    first, then = line.post(Posting(type="first"), line.after(0, policies=Policies(placement=placement)))
+    before = now_ms()
+    line.end(first)
+    job = line.job(then)
+    assert job.job_class.node == "n1"
+    assert job.failover_ms is not None
+    assert before + 60_000 <= job.failover_ms <= now_ms() + 60_000
+
+
 def test_posting_a_chain_is_one_transaction(line: Line) -> None:
     first = line.plain()
     chain = [line.after(first), *(line.after(place) for place in range(9))]
@@ -354,6 +392,119 @@ def test_a_skipped_job_waits_again_for_the_one_that_is_retried(line: Line) -> No
     assert (again.state, again.parked) == (BLOCKED, Parked.AFTER)
     line.end(first, result={"port": 7})
     assert (line.job(then).state, line.job(then).parameters) == (WAITING, {"p": 7})
+
+
+def test_what_looks_like_a_reference_in_a_result_is_none(line: Line) -> None:
+    refer = {"p": {"$result": 0, "path": "odd"}}
+    first, then = line.post(Posting(type="first"), line.after(0, parameters=refer))
+    line.end(first, result={"odd": {"$result": "x"}})
+    expected = {"p": {"$result": "x"}}
+    assert line.job(then).parameters == expected
+    ownership.request_cancel(line.store.database, then, CancelMode.KEEP)
+    ownership.retry(line.store.database, then, gate=links.gate)
+    line.follow(first)
+    assert (line.job(then).state, line.job(then).parameters) == (WAITING, expected)
+
+
+def test_a_job_that_was_run_waits_again_for_one_that_is_open_again(line: Line) -> None:
+    first, tidy = line.post(Posting(type="first"), line.after(0, when=When.ALWAYS))
+    line.end(first, FAILED)
+    line.end(tidy, FAILED)
+    database = line.store.database
+    ownership.retry(database, first, gate=links.gate)
+    assert ownership.retry(database, tidy, gate=links.gate).state is BLOCKED
+    line.end(first)
+    assert line.states(tidy) == [WAITING]
+    line.end(tidy, FAILED)
+    assert ownership.retry(database, tidy, gate=links.gate).state is WAITING
+
+
+def test_a_skipped_job_does_not_forget_what_it_came_after(line: Line) -> None:
+    first, then = line.post(Posting(type="first"), line.after(0))
+    line.end(first, FAILED)
+    assert remove(line.store.database, [first]).ids == [first]
+    with pytest.raises(WrongState, match="was deleted"):
+        ownership.retry(line.store.database, then, gate=links.gate)
+
+
+def in_a_set(line: Line, *postings: Posting) -> list[str]:
+    jobset = NewJobset(id=new_job_id())
+    return line.post(*(replace(one, jobset_id=jobset.id) for one in postings), jobset=jobset)
+
+
+def test_what_did_not_succeed_is_retried_in_its_order(line: Line) -> None:
+    """done > bad > after_bad > last; clean if bad fails; tidy always."""
+    done, bad, after_bad, last, clean, tidy = ids = in_a_set(
+        line,
+        Posting(type="done"),
+        line.after(0, parameters={"x": {"$result": 0, "path": "port"}}),
+        line.after(1),
+        line.after(2),
+        line.after(1, when=When.FAILURE),
+        line.after(2, when=When.ALWAYS),
+    )
+    line.end(done, result={"port": 1})
+    line.end(bad, FAILED)
+    line.end(clean)
+    line.end(tidy, FAILED)
+    assert line.states(*ids) == [SUCCEEDED, FAILED, CANCELLED, CANCELLED, SUCCEEDED, FAILED]
+    outcome = retry_members(line.store.database, ids)
+    assert [job.id for job in outcome.waiting] == [bad]
+    assert [job.id for job in outcome.blocked] == [after_bad, last, tidy]
+    assert outcome.refused == {}
+    assert line.states(*ids) == [SUCCEEDED, WAITING, BLOCKED, BLOCKED, SUCCEEDED, BLOCKED]
+    assert line.job(bad).parameters == {"x": 1}
+    assert line.job(done).attempt == line.job(clean).attempt == 1
+    again = retry_members(line.store.database, ids)
+    assert (again.waiting, again.blocked) == ([], [])
+    line.end(bad)
+    line.end(after_bad)
+    assert line.states(*ids) == [SUCCEEDED, SUCCEEDED, SUCCEEDED, WAITING, SUCCEEDED, WAITING]
+
+
+def test_a_branch_that_was_not_needed_is_not_retried(line: Line) -> None:
+    first, clean, after_clean = ids = in_a_set(
+        line, Posting(type="first"), line.after(0, when=When.FAILURE), line.after(1)
+    )
+    line.end(first)
+    assert retry_members(line.store.database, ids) == Retried()
+    assert line.states(first, clean, after_clean) == [SUCCEEDED, CANCELLED, CANCELLED]
+
+
+def test_what_was_run_for_a_failure_is_not_run_once_that_is_mended(line: Line) -> None:
+    first, clean = ids = in_a_set(line, Posting(type="first"), line.after(0, when=When.FAILURE))
+    line.end(first, FAILED)
+    line.end(clean, FAILED)
+    assert len(retry_members(line.store.database, ids).blocked) == 1
+    line.end(first)
+    assert line.states(*ids) == [SUCCEEDED, CANCELLED]
+    assert find_jobset(line.store.database, str(line.job(first).jobset_id)).state is SUCCEEDED
+
+
+def test_of_members_that_are_unique_the_others_are_retried(line: Line) -> None:
+    one, two = ids = in_a_set(line, Posting(type="u", unique_key="u"), Posting(type="t"))
+    line.end(one, FAILED)
+    line.end(two, FAILED)
+    line.post(Posting(type="u", unique_key="u"))
+    outcome = retry_members(line.store.database, ids)
+    assert (list(outcome.refused), [job.id for job in outcome.waiting]) == ([one], [two])
+    assert line.states(*ids) == [FAILED, WAITING]
+
+
+def test_two_who_retry_a_set_at_once_do_it_once(line: Line) -> None:
+    ids = in_a_set(line, Posting(type="first"), *(line.after(place) for place in range(9)))
+    line.end(ids[0], FAILED)
+    barrier = threading.Barrier(4)
+
+    def retry() -> list[str]:
+        barrier.wait(20)
+        outcome = retry_members(line.store.database, ids)
+        return [job.id for job in (*outcome.waiting, *outcome.blocked)]
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        retried = [done.result(60) for done in [pool.submit(retry) for _ in range(4)]]
+    assert sorted(retried, key=len) == [[], [], [], ids]
+    assert {line.job(job_id).attempt for job_id in ids} == {2}
 
 
 # Jobsets
