@@ -17,7 +17,7 @@ from typing import Any
 from jobrunner import __version__, times
 from jobrunner.boards.board import Board
 from jobrunner.conductor.availability import Gauge, Taken, reluctance
-from jobrunner.conductor.failover import Failover
+from jobrunner.conductor.failover import Failover, move
 from jobrunner.conductor.node import node_report
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.pruner import PRUNER_LEASE, Pruner
@@ -27,6 +27,7 @@ from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable,
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import freest_other, give_lease, node_stopped, report_node
 from jobrunner.persistence.settling import Settlement, followed_up
+from jobrunner.persistence.store import Store, board_entry
 from jobrunner.persistence.unowned import UsageNote, hand_back_of, note_usage, settle_for
 
 log = logging.getLogger(__name__)
@@ -204,6 +205,7 @@ class Chores:
                 dead.then()
 
     def _release(self, dead: _Dead) -> None:
+        left: Settlement | None = None
         if dead.job_id is not None and dead.settlement is not None:
             wanted = dead.settlement
             left = settle_for(self._database, dead.job_id, dead.owner, lambda job: followed_up(job, wanted))
@@ -221,6 +223,14 @@ class Chores:
         ids = self._board.release_owner(dead.owner)
         if ids:
             log.warning("handed back %d jobs of %s", len(ids), dead.owner)
+        if dead.job_id is not None and left is not None and left.placement is not None:
+            self._move(self._board, dead.job_id)
+
+    def _move(self, board: Board, job_id: str) -> None:
+        """Let the next attempt of a job wait on the board for the node that it prefers."""
+        job = Store(self._database).get(job_id)
+        if not job.state.is_terminal:
+            move(board, [board_entry(job)], holder=f"{self._identity}/moving", lease=self._leadership_s)
 
     def _write_usage(self) -> None:
         """Write what jobs use: of those that run now and then, of those that ended soon; all together."""

@@ -453,7 +453,7 @@ class Worker:
         if outcome.finished:
             self.ended.finished([job.id], then=then)
         else:
-            self.ended.job_goes_back(job, delay=outcome.delay, then=then)
+            self.ended.job_goes_back(job, delay=outcome.delay, prefers=outcome.prefers, then=then)
         self._aftermath.note(job)
         if job.policies.holds:
             self._aftermath.go()  # somebody waits for what it held

@@ -19,7 +19,7 @@ from jobrunner.errors import CorruptRow, InvalidParameters
 from jobrunner.model import Job, JobError, JobState, Parked
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
-from jobrunner.persistence.job_rows import dump, event_row, job_from_row
+from jobrunner.persistence.job_rows import dump, event_row, job_from_row, preferred_again
 from jobrunner.persistence.links import SKIPPED, ask_links, skipped, unmet
 from jobrunner.persistence.ownership import LOCKED_JOBS, lock_rows
 from jobrunner.persistence.pipelines.pipeline import Pipeline
@@ -76,6 +76,7 @@ def _decide(pipeline: Pipeline, job_ids: Sequence[str], now_ms: int) -> Followed
     for row in free:
         try:
             changed = released(row, results, now_ms)
+            changed |= preferred_again(row, max(now_ms, row["available_ms"]))
             followed.released.append(job_from_row({**row, **changed}))
         except InvalidParameters as error:
             errors[row["id"]] = JobError(kind="ResultMissing", message=error.message)
