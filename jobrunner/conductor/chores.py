@@ -18,6 +18,7 @@ from jobrunner import __version__, times
 from jobrunner.boards.board import Board
 from jobrunner.conductor.availability import Gauge, Taken, reluctance
 from jobrunner.conductor.failover import Failover, move
+from jobrunner.conductor.handing_back import give_back
 from jobrunner.conductor.node import node_report
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.pruner import PRUNER_LEASE, Pruner
@@ -206,6 +207,7 @@ class Chores:
 
     def _release(self, dead: _Dead) -> None:
         left: Settlement | None = None
+        handed_back: list[str] = []
         if dead.job_id is not None and dead.settlement is not None:
             wanted = dead.settlement
             left = settle_for(self._database, dead.job_id, dead.owner, lambda job: followed_up(job, wanted))
@@ -215,14 +217,14 @@ class Chores:
                 self._board.consume(dead.owner, [dead.job_id])
         elif dead.on_purpose:
             try:
-                hand_back_of(self._database, [dead.owner])
+                handed_back = hand_back_of(self._database, [dead.owner])
             except StoreUnavailable as error:
                 log.warning("%s The jobs of %s are handed back all the same.", error.message, dead.owner)
         if self._board is None:
             return
-        ids = self._board.release_owner(dead.owner)
-        if ids:
-            log.warning("handed back %d jobs of %s", len(ids), dead.owner)
+        number = give_back(self._database, self._board, dead.owner, handed_back=handed_back)
+        if number:
+            log.warning("handed back %d jobs of %s", number, dead.owner)
         if dead.job_id is not None and left is not None and left.placement is not None:
             self._move(self._board, dead.job_id)
 

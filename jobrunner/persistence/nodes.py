@@ -133,6 +133,30 @@ def nodes_away(database: Database, names: Collection[str]) -> dict[str, Away]:
     return away
 
 
+def conductors_gone(database: Database, identities: Collection[str]) -> set[str]:
+    """Those of these conductors that have ended, or do not report any more, or whose nodes have others; one query.
+
+    Of one whose node never reported nothing is known, so it is not among them.
+    """
+    of_node: dict[str, set[str]] = {}
+    for identity in identities:
+        of_node.setdefault(identity.partition(":")[0], set()).add(identity)
+    if not of_node:
+        return set()
+    alive = sa.and_(nodes.c.stopped_ms.is_(None), nodes.c.seen_ms > database.now_ms() - ALIVE_MS)
+    query = sa.select(nodes.c.name, nodes.c.identity, alive.label("alive")).where(
+        nodes.c.name.in_(sorted(of_node))
+    )
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    return {
+        identity
+        for row in rows
+        for identity in of_node[row.name]
+        if not row.alive or row.identity != identity
+    }
+
+
 def freest_other(database: Database, name: str) -> float | None:
     """How much is free of the freest other node that takes jobs; None if there is none. One row, by name."""
     query = sa.select(sa.func.max(nodes.c.free)).where(
