@@ -111,11 +111,17 @@ class Reconciler:
             found = end_overdue(self._database)
             if found.expired:
                 log.warning("%d jobs expired before anybody could start them", len(found.expired))
-                self._board.withdraw(found.expired)
-                follow(self._database, lambda: self._board, found.expired)
+                self._follow_up(found.expired)
             ended += len(found.expired)
             if not found.full:
                 return ended
+
+    def _follow_up(self, expired: Sequence[str]) -> None:
+        """Let those go on that come after jobs which expired; if that fails, the next look is a round, which does."""
+        not_before, self._not_before = self._not_before, 0.0
+        follow(self._database, lambda: self._board, expired)
+        self._board.withdraw(expired)
+        self._not_before = not_before
 
     def follow_ended(self) -> int:
         """Let jobs go on, or skip them, that come after others which have ended; how many."""
