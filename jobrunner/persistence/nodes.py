@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 import json
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from jobrunner.persistence.database import Database
@@ -33,7 +34,11 @@ class Away(str, enum.Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """A conductor's last word. ``report`` holds processes, running jobs, job types, load, memory and versions."""
+    """A conductor's last word. ``report`` holds processes, running jobs, job types, load, memory and versions.
+
+    How long ago it spoke, or ended, is told by the database's clock, which all nodes share; ``seen_ms`` and
+    ``stopped_ms`` are that long before now by the clock of whoever reads them, which may be off.
+    """
 
     name: str
     identity: str
@@ -103,13 +108,29 @@ def node_stopped(database: Database, name: str, identity: str) -> None:
 
 def list_nodes(database: Database) -> list[Node]:
     """All nodes that ever reported, by name."""
+    query = sa.select(nodes, database.now_ms().label("now_ms")).order_by(nodes.c.name)
+    here_ms = time.time_ns() // 1_000_000
     with database.read() as connection:
-        rows = connection.execute(sa.select(nodes).order_by(nodes.c.name)).mappings().all()
-    keys = ("name", "identity", "started_ms", "seen_ms", "stopped_ms", "free")
-    return [
-        Node(**{key: row[key] for key in keys}, drained=bool(row["drained"]), report=_report(row["report"]))
-        for row in rows
-    ]
+        rows = connection.execute(query).mappings().all()
+    return [_node(row, here_ms) for row in rows]
+
+
+def _node(row: RowMapping, here_ms: int) -> Node:
+    off = here_ms - row["now_ms"]
+    return Node(
+        **{key: row[key] for key in ("name", "identity", "started_ms", "free")},
+        seen_ms=row["seen_ms"] + off,
+        stopped_ms=None if row["stopped_ms"] is None else row["stopped_ms"] + off,
+        drained=bool(row["drained"]),
+        report=_report(row["report"]),
+    )
+
+
+def clock_ms(database: Database) -> int:
+    """The time by the database's clock, which is one for all nodes."""
+    with database.read() as connection:
+        found: int = connection.execute(sa.select(database.now_ms())).scalar_one()
+    return found
 
 
 def set_drained(database: Database, name: str, drained: bool) -> bool:

@@ -81,6 +81,17 @@ def test_after_its_time_any_node_gets_it(anywhere: Cluster) -> None:
     assert event["data"]["node"] == "alice"
 
 
+def test_a_conductor_whose_clock_is_fast_lets_nothing_go_early(both: Cluster, monkeypatch: Any) -> None:
+    alive(both, "alice")
+    job_id = posted(both, **preferring("alice", failover=600.0))
+    with monkeypatch.context() as patched:
+        fast = time.time_ns() + 3_600 * 10**9
+        patched.setattr(time, "time_ns", lambda: fast)
+        assert look(both) == 0
+    assert claimed_by(both, "bob") == []
+    assert claimed_by(both, "alice") == [job_id]
+
+
 def test_it_is_let_go_at_once_when_the_node_stops_or_is_drained(anywhere: Cluster) -> None:
     alive(anywhere, "alice", "carol")
     jobs = [posted(anywhere, **preferring(name)) for name in ("alice", "carol")]
