@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
+from jobrunner import times
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import loads
 from jobrunner.persistence.tables import leases, nodes
@@ -109,7 +109,7 @@ def node_stopped(database: Database, name: str, identity: str) -> None:
 def list_nodes(database: Database) -> list[Node]:
     """All nodes that ever reported, by name."""
     query = sa.select(nodes, database.now_ms().label("now_ms")).order_by(nodes.c.name)
-    here_ms = time.time_ns() // 1_000_000
+    here_ms = times.now_ms()
     with database.read() as connection:
         rows = connection.execute(query).mappings().all()
     return [_node(row, here_ms) for row in rows]
