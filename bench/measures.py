@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -229,12 +230,24 @@ def failover_conductor(bench: Bench) -> Found:
 
 
 def placed(bench: Bench) -> Found:
+    return _placed(lambda: place.on_servers(bench.servers), "placed", turns=2)
+
+
+def placed_mariadb(bench: Bench) -> Found:
+    return _placed(lambda: place.on_mariadb(bench.servers), "placed_mariadb", turns=1)
+
+
+def placed_sqlite(bench: Bench) -> Found:
+    return _placed(lambda: place.embedded(bench.servers), "placed_sqlite", turns=1)
+
+
+def _placed(opened: Callable[[], AbstractContextManager[place.Place]], key: str, *, turns: int) -> Found:
     """One busy node and one idle, with and without giving way, by turns: the machine's speed wanders."""
     with_it: list[placing.Placing] = []
     without: list[placing.Placing] = []
-    for _ in range(2):
+    for _ in range(turns):
         for runs, give_way in ((without, 0.0), (with_it, None)):
-            with place.on_servers(bench.servers) as ours:
+            with opened() as ours:
                 runs.append(placing.placing(ours, number=100, give_way=give_way))
     ours_all, theirs_all = (
         Latency(samples=[sample for run in runs for sample in run.latency.samples])
@@ -246,9 +259,9 @@ def placed(bench: Bench) -> Found:
         for name, found in (("with", ours_all), ("without", theirs_all))
     }
     return {
-        "placed_elsewhere": Measured(value=max(run.of - run.to_idle for run in with_it), detail=to_idle),
-        "placed_p99": Measured(value=max(0.0, ours_all.p99 - theirs_all.p99), detail=times),
-        "placed_p50": Measured(value=ours_all.p50, detail=times),
+        f"{key}_elsewhere": Measured(value=max(run.of - run.to_idle for run in with_it), detail=to_idle),
+        f"{key}_p99": Measured(value=max(0.0, ours_all.p99 - theirs_all.p99), detail=times),
+        f"{key}_p50": Measured(value=ours_all.p50, detail=times),
     }
 
 
@@ -295,5 +308,9 @@ FULL = (
     Measure(rows=("failover_conductor",), run=failover_conductor),
     Measure(rows=("waiting_redis",), run=waiting_redis),
     Measure(rows=("waiting_mariadb",), run=waiting_mariadb),
+    Measure(
+        rows=("placed_mariadb_elsewhere", "placed_mariadb_p99", "placed_mariadb_p50"), run=placed_mariadb
+    ),
+    Measure(rows=("placed_sqlite_elsewhere", "placed_sqlite_p99", "placed_sqlite_p50"), run=placed_sqlite),
     Measure(rows=("listing", "listing_rows"), run=list_million),
 )

@@ -50,6 +50,21 @@ def _told(key: str, title: str, unit: str, *, long: bool = False) -> Row:
     return Row(key=key, title=title, unit=unit, long=long)
 
 
+def _placed_rows(key: str, where: str) -> tuple[Row, ...]:
+    elsewhere = f"single jobs of 100 that a busy node takes though another is idle, {where}"
+    return (
+        _at_most(f"placed_{key}_elsewhere", elsewhere, "jobs", 10, long=True),
+        _at_most(
+            f"placed_{key}_p99",
+            "the same: post to start, p99 over that without giving way",
+            "ms",
+            20,
+            long=True,
+        ),
+        _told(f"placed_{key}_p50", "the same, p50 with giving way", "ms", long=True),
+    )
+
+
 SERVERS = "Redis + MariaDB"
 
 ROWS: tuple[Row, ...] = (
@@ -95,6 +110,8 @@ ROWS: tuple[Row, ...] = (
         20,
     ),
     _told("placed_p50", "the same, p50 with giving way", "ms"),
+    *_placed_rows("mariadb", "board in MariaDB"),
+    *_placed_rows("sqlite", "embedded SQLite"),
     _at_most(
         "failover_conductor",
         f"conductor killed: its job goes on elsewhere after (lease {LEASE_S:g} s)",

@@ -116,7 +116,10 @@ LONGEST_PERIOD_S = 31 * 86_400.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement(Policy):
-    """Where a job runs: on this node if that is up, elsewhere after a time."""
+    """The node that a job prefers: it runs there if that takes jobs, and elsewhere after a time.
+
+    Each attempt prefers it anew. A job that is pinned to a node has none of this.
+    """
 
     prefer: str | None = None
     failover: float = 60.0

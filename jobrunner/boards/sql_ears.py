@@ -5,7 +5,7 @@
   data_version``, on a connection of its own, shows that this was committed. While others write all the time it is
   read each 25 ms, or each 5 ms for a second after it had news. Where the kernel cannot tell, it is asked as often.
 - MariaDB, MySQL, and SQLite in memory: the table's newest row is looked at after 20 ms, then less and less often,
-  at last each 200 ms.
+  at last each 100 ms.
 
 All of them end a wait when a lease or a delay runs out. A database whose clock is set back by more than two seconds
 can make the lookers miss a job until the next wait that times out and claims anyway.
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 LOOK_FIRST_S = 0.02
 LOOK_SLOWER = 1.3
-LOOK_LAST_S = 0.2
+LOOK_LAST_S = 0.1
 SQLITE_BUSY_S = 0.005
 SQLITE_IDLE_S = 0.025
 SQLITE_BUSY_FOR_S = 1.0

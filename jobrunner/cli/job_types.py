@@ -81,6 +81,7 @@ def type_record(job_type: JobType) -> dict[str, Any]:
         "engine": job_type.engine,
         "max_workers": job_type.max_workers,
         "priority": None if job_type.priority is None else job_type.priority.name.lower(),
+        "placement": None if job_type.policies.placement is None else job_type.policies.placement.to_json(),
         "run": None if job_type.policies.run is None else job_type.policies.run.to_json(),
         "schema": None if job_type.is_classic else job_type.parameters.json_schema(),
     }
@@ -100,6 +101,7 @@ def print_type(job_type: JobType) -> None:
         "Time limit": text.duration(job_type.timeout),
         "Engine": "" if job_type.is_classic else engine,
         "Priority": record["priority"] or "",
+        "Prefers": _preferred(job_type),
         "Process": limits_text(job_type.policies.run),
         "Options": f"it parses its own: jobrunner post {job_type.name} --help" if job_type.is_classic else "",
     }
@@ -111,6 +113,13 @@ def print_type(job_type: JobType) -> None:
         output.print_table(
             PARAMETER_COLUMNS, [_parameter_row(parameter) for parameter in job_type.parameters]
         )
+
+
+def _preferred(job_type: JobType) -> str:
+    placement = job_type.policies.placement
+    if placement is None or placement.prefer is None:
+        return ""
+    return f"node {placement.prefer}, any other after {text.duration(placement.failover)}"
 
 
 def _parameter_row(parameter: Any) -> list[Cell | str]:

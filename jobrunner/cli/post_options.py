@@ -188,20 +188,21 @@ def adjusted(posting: Posting, args: argparse.Namespace, job_type: JobType) -> P
         policies=replace(
             policies_of(args, job_type.policies).over(posting.policies),
             holds=tuple(holds.values()),
-            placement=_placement(posting, args),
+            placement=_placement(posting, job_type, args),
             run=limits_of(args) or posting.policies.run,
         ),
         author=args.author or user(),
     )
 
 
-def _placement(posting: Posting, args: argparse.Namespace) -> Placement | None:
-    if args.prefer is None:
-        if args.failover is not None:
-            raise UsageError("--failover is for a job that prefers a node.", hint="Name it: --prefer NAME")
-        return posting.policies.placement
-    default = Placement(prefer=args.prefer)
-    return default if args.failover is None else replace(default, failover=args.failover)
+def _placement(posting: Posting, job_type: JobType, args: argparse.Namespace) -> Placement | None:
+    given = posting.policies.placement if args.prefer is None else Placement(prefer=args.prefer)
+    if args.failover is None:
+        return given
+    preferred = given or job_type.policies.placement
+    if preferred is None or preferred.prefer is None:
+        raise UsageError("--failover is for a job that prefers a node.", hint="Name it: --prefer NAME")
+    return replace(preferred, failover=args.failover)
 
 
 def _tags(args: argparse.Namespace) -> Mapping[str, str]:

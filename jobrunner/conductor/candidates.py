@@ -9,6 +9,7 @@ predicate holds up the jobs that name it, no others.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -117,15 +118,29 @@ class Scout:
         """Whether the last look found nothing that could still be run here; for draining."""
         return self._nothing_left
 
-    def take_approved(self, limit: int) -> list[str]:
-        """Up to ``limit`` jobs that this node may run by what was found out a moment ago; claim them at once."""
+    def take_approved(self, limit: int, *, aged: float = 0.0) -> list[str]:
+        """Up to ``limit`` jobs that this node may run by what was found out a moment ago; claim them at once.
+
+        :param aged: seconds for which they have been left to other nodes since then
+        """
         taken: list[str] = []
+        now = time.monotonic()
         with self._lock:
             while self._approved and len(taken) < limit:
-                job_id, until = self._approved.popleft()
-                if until > time.monotonic():
+                job_id, until = self._approved[0]
+                if until - FRESH_S + aged > now:
+                    break
+                self._approved.popleft()
+                if until > now:
                     taken.append(job_id)
         return taken
+
+    def until_approved(self, aged: float) -> float:
+        """Seconds until ``take_approved`` has the next one; no end if nothing is approved."""
+        with self._lock:
+            if not self._approved:
+                return math.inf
+            return max(0.0, self._approved[0][1] - FRESH_S + aged - time.monotonic())
 
     def _run(self) -> None:
         pause = 0.0

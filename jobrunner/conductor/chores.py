@@ -17,7 +17,8 @@ from typing import Any
 from jobrunner import __version__, times
 from jobrunner.boards.board import Board
 from jobrunner.conductor.availability import Gauge, Taken, reluctance
-from jobrunner.conductor.failover import Failover
+from jobrunner.conductor.failover import Failover, move
+from jobrunner.conductor.handing_back import give_back
 from jobrunner.conductor.node import node_report
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.pruner import PRUNER_LEASE, Pruner
@@ -27,6 +28,7 @@ from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable,
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import freest_other, give_lease, node_stopped, report_node
 from jobrunner.persistence.settling import Settlement, followed_up
+from jobrunner.persistence.store import Store, board_entry
 from jobrunner.persistence.unowned import UsageNote, hand_back_of, note_usage, settle_for
 
 log = logging.getLogger(__name__)
@@ -204,6 +206,8 @@ class Chores:
                 dead.then()
 
     def _release(self, dead: _Dead) -> None:
+        left: Settlement | None = None
+        handed_back: list[str] = []
         if dead.job_id is not None and dead.settlement is not None:
             wanted = dead.settlement
             left = settle_for(self._database, dead.job_id, dead.owner, lambda job: followed_up(job, wanted))
@@ -213,14 +217,22 @@ class Chores:
                 self._board.consume(dead.owner, [dead.job_id])
         elif dead.on_purpose:
             try:
-                hand_back_of(self._database, [dead.owner])
+                handed_back = hand_back_of(self._database, [dead.owner])
             except StoreUnavailable as error:
                 log.warning("%s The jobs of %s are handed back all the same.", error.message, dead.owner)
         if self._board is None:
             return
-        ids = self._board.release_owner(dead.owner)
-        if ids:
-            log.warning("handed back %d jobs of %s", len(ids), dead.owner)
+        number = give_back(self._database, self._board, dead.owner, handed_back=handed_back)
+        if number:
+            log.warning("handed back %d jobs of %s", number, dead.owner)
+        if dead.job_id is not None and left is not None and left.placement is not None:
+            self._move(self._board, dead.job_id)
+
+    def _move(self, board: Board, job_id: str) -> None:
+        """Let the next attempt of a job wait on the board for the node that it prefers."""
+        job = Store(self._database).get(job_id)
+        if not job.state.is_terminal:
+            move(board, [board_entry(job)], holder=f"{self._identity}/moving", lease=self._leadership_s)
 
     def _write_usage(self) -> None:
         """Write what jobs use: of those that run now and then, of those that ended soon; all together."""

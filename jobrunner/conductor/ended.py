@@ -28,6 +28,8 @@ class _Returned:
     job_id: str
     delay: float
     job: Job | None
+    moved: bool = False
+    """Whether it is to wait on the board for another node than before."""
 
 
 class EndedJobs:
@@ -58,10 +60,18 @@ class EndedJobs:
         with self._lock:
             self._returned += [_Returned(job_id, delay, None) for job_id in job_ids]
 
-    def job_goes_back(self, job: Job, *, delay: float, then: Then | None = None) -> None:
-        """The same for a job that was begun: if the board lost it, it is posted again."""
+    def job_goes_back(
+        self, job: Job, *, delay: float, prefers: str | None = None, then: Then | None = None
+    ) -> None:
+        """The same for a job that was begun: if the board lost it, it is posted again.
+
+        :param prefers: the node for which it is to wait, if there is one that it prefers now
+        """
+        moved = prefers is not None and prefers != job.job_class.node
+        if moved:
+            job = replace(job, job_class=replace(job.job_class, node=prefers))
         with self._lock:
-            self._returned.append(_Returned(job.id, delay, job))
+            self._returned.append(_Returned(job.id, delay, job, moved))
             self._add(then)
 
     def _add(self, then: Then | None) -> None:
@@ -91,7 +101,11 @@ class EndedJobs:
     def _return(self, board: Board, returned: list[_Returned]) -> None:
         by_delay: dict[float, list[_Returned]] = defaultdict(list)
         for end in returned:
-            by_delay[end.delay].append(end)
+            if end.moved and end.job is not None:
+                board.consume(self._owner, [end.job_id])
+                board.post([_entry(end.job, end.delay)])
+            else:
+                by_delay[end.delay].append(end)
         for delay, ends in by_delay.items():
             released = board.release(self._owner, [end.job_id for end in ends], delay=delay)
             jobs = [end.job for end in ends if end.job is not None]

@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from jobrunner import times
 from jobrunner.boards.board import Board
 from jobrunner.model import BoardEntry
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import board_entry
-from jobrunner.persistence.nodes import nodes_away
+from jobrunner.persistence.nodes import clock_ms, nodes_away
 from jobrunner.persistence.placing import Departure, candidates, depart
 
 log = logging.getLogger(__name__)
@@ -44,9 +43,8 @@ class Failover:
         if not nodes:
             return 0
         away = nodes_away(self._database, nodes)
-        return sum(
-            self._empty(Departure(node=node, away=away.get(node), now_ms=times.now_ms())) for node in nodes
-        )
+        now_ms = clock_ms(self._database)  # else the conductor whose clock is fastest would decide for all
+        return sum(self._empty(Departure(node=node, away=away.get(node), now_ms=now_ms)) for node in nodes)
 
     def _empty(self, departure: Departure) -> int:
         gone = 0

@@ -3,7 +3,8 @@
 It runs on one node at a time, under a lease. It only ever moves the board towards what SQL says at that moment:
 
 - what is open in SQL and missing on the board is posted (posting what is there already changes nothing). A job that
-  runs, and that the board forgot, is left for one more round: its conductor's lease keeper puts it there itself;
+  runs, and that the board forgot, is left alone until the next look, some seconds later: its conductor's lease keeper
+  puts it there itself. If that conductor is gone the job is posted at once;
 - what stands on the board and is terminal or parked in SQL, or unknown to it, is withdrawn. A job that a person retries
   or resumes between the look and the withdrawal is posted again by the next round;
 - what waits on the board for another node than in SQL is put where it belongs;
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jobrunner import times
@@ -31,7 +32,7 @@ from jobrunner.conductor.waker import Waker
 from jobrunner.jobs.following import follow, follow_all
 from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.nodes import list_nodes, take_lease
+from jobrunner.persistence.nodes import conductors_gone, list_nodes, take_lease
 from jobrunner.persistence.overdue import end_overdue
 from jobrunner.persistence.passing import call_late, sweep
 from jobrunner.persistence.placing import pins
@@ -83,6 +84,7 @@ class Reconciler:
         self._expire()
         began = time.monotonic()
         if began < self._not_before:
+            self._repost_forgotten()
             return None
         done = Reconciled(
             followed=self.follow_ended(),
@@ -109,11 +111,17 @@ class Reconciler:
             found = end_overdue(self._database)
             if found.expired:
                 log.warning("%d jobs expired before anybody could start them", len(found.expired))
-                self._board.withdraw(found.expired)
-                follow(self._database, lambda: self._board, found.expired)
+                self._follow_up(found.expired)
             ended += len(found.expired)
             if not found.full:
                 return ended
+
+    def _follow_up(self, expired: Sequence[str]) -> None:
+        """Let those go on that come after jobs which expired; if that fails, the next look is a round, which does."""
+        not_before, self._not_before = self._not_before, 0.0
+        follow(self._database, lambda: self._board, expired)
+        self._board.withdraw(expired)
+        self._not_before = not_before
 
     def follow_ended(self) -> int:
         """Let jobs go on, or skip them, that come after others which have ended; how many."""
@@ -131,7 +139,7 @@ class Reconciler:
             entries, after = self._store.open_entries(after=after, limit=PAGE)
             known = self._board.known([entry.job_id for entry in entries])
             missing = [entry for entry in entries if entry.job_id not in known]
-            running = self._running(entry.job_id for entry in missing)
+            running = self._kept_elsewhere([entry.job_id for entry in missing])
             forgotten |= running
             due = [
                 entry for entry in missing if entry.job_id not in running or entry.job_id in self._forgotten
@@ -139,13 +147,27 @@ class Reconciler:
             if due:
                 posted += self._board.post(due)
         self._forgotten = forgotten
-        if posted:
-            log.warning("%d jobs were missing on the board and were posted again from the database", posted)
+        _tell_posted(posted)
         return posted
 
-    def _running(self, job_ids: Iterable[str]) -> set[str]:
-        found = self._store.states(list(job_ids))
-        return {job_id for job_id, state in found.items() if state is JobState.RUNNING}
+    def _repost_forgotten(self) -> None:
+        """Between rounds, which may be far apart: post what the last one left to conductors that have not done it."""
+        if not self._forgotten:
+            return
+        jobs = self._store.get_many(sorted(self._forgotten)).values()
+        self._forgotten = set()
+        entries = [board_entry(job) for job in jobs if job.state is JobState.RUNNING]
+        if entries:
+            _tell_posted(self._board.post(entries))
+
+    def _kept_elsewhere(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of the jobs that run at conductors of which it is not known that they are gone."""
+        if not job_ids:
+            return set()
+        owners = self._store.owners_of_running(job_ids)
+        conductors = {job_id: (owner or "").partition("/")[0] for job_id, owner in owners.items()}
+        gone = conductors_gone(self._database, set(conductors.values()))
+        return {job_id for job_id, conductor in conductors.items() if conductor not in gone}
 
     def withdraw_finished(self) -> int:
         """Take jobs off the board that have ended or are parked, or that the store does not know; how many."""
@@ -217,3 +239,8 @@ class Reconciler:
         if job_ids:
             note_waiting(self._database, job_ids, note)
         return len(job_ids)
+
+
+def _tell_posted(number: int) -> None:
+    if number:
+        log.warning("%d jobs were missing on the board and were posted again from the database", number)

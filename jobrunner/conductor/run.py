@@ -72,6 +72,8 @@ class Outcome:
     state: JobState | None = None
     awaits: str | None = None
     """The signal that it waits for, which may have come just before that was recorded."""
+    prefers: str | None = None
+    """The node that its next attempt waits for."""
 
 
 def run_job(parts: RunParts, job: Job, stop: StopSignal, *, fresh: bool) -> Outcome:
@@ -159,6 +161,7 @@ class _JobRun:
             delay=_delay_of(settlement),
             state=settlement.state,
             awaits=settlement.awaits,
+            prefers=None if settlement.placement is None else settlement.placement.prefer,
         )
 
     # -- load

@@ -24,6 +24,7 @@ from jobrunner.conductor.candidates import Scout
 from jobrunner.conductor.channel import ORPHANED, Channel, Message
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.ended import EndedJobs
+from jobrunner.conductor.giving_way import GivingWay
 from jobrunner.conductor.leases import Held, HeldJobs
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.passing_on import PassingOn
@@ -103,8 +104,8 @@ class Worker:
         self._drained = drained
         self._woken = threading.Event()
         self._backlog = False
-        self._news = self._just_told = False
-        self._reluctance = 0.0  # from 0 to 1, see availability.py
+        self._news = False
+        self._giving_way = GivingWay(config.conductor.give_way)
         self._outage = Outage(log, "claiming jobs")
         self._load_registry = load_registry
         self._open_own_board = open_board
@@ -190,7 +191,7 @@ class Worker:
         self._aftermath.go()
         if self._drained or not self.slots:
             return self._rest()
-        if not self._wait_for_room() or self._claim_in_turn(board, scout):
+        if not self._wait_for_room() or self._claim(board, scout):
             return True
         if self._news:
             scout.look()
@@ -198,9 +199,16 @@ class Worker:
             return False
         # For all that may come, not for what the board has now: news of a class that was there before are none.
         classes = self._classes | scout.classes
-        self._news = board.wait(classes, timeout=DRAIN_WAIT_S if self.once else WAIT_S)
-        self._just_told = self._news
+        self._news = board.wait(classes, timeout=self._patience(board, scout))
         return True
+
+    def _patience(self, board: Board, scout: Scout) -> float:
+        """Seconds for which to wait for news at most."""
+        longest = DRAIN_WAIT_S if self.once else WAIT_S
+        pause = self._pause(board)
+        if not pause:
+            return longest
+        return min(longest, self._giving_way.patience(board), scout.until_approved(pause))
 
     def _rest(self) -> bool:
         """Claim nothing: the node is drained, or has no slot for this worker. False if nothing is left to wait for."""
@@ -276,37 +284,31 @@ class Worker:
 
     # -- claim
 
-    def _claim_in_turn(self, board: Board, scout: Scout) -> bool:
-        """Claim; but if jobs came just now to lines in which none waited, first give way to freer nodes.
-
-        False if there was nothing to claim.
-        """
-        if self._just_told and self._reluctance:
-            self._give_way(board)
-        self._just_told = False
-        return len(self.held) >= self.slots or self._claim(board, scout)
-
     def _claim(self, board: Board, scout: Scout) -> bool:
         """Claim as many jobs as there are free slots, and start them; whether there were any."""
         free = self.slots - len(self.held)
         claimed_at = boottime()
-        ids = board.claim_these(self.owner, scout.take_approved(free), lease=self.lease)
+        approved = scout.take_approved(free, aged=self._pause(board))
+        ids = board.claim_these(self.owner, approved, lease=self.lease)
         if not ids:
-            ids = board.claim(self.owner, self._plain_classes(board), limit=free, lease=self.lease)
+            ids = self._claim_plain(board, free)
             self._backlog = len(ids) == free
         if ids:
             self._start(ids, claimed_at + self.lease)
             scout.glance()
         return bool(ids)
 
-    def _give_way(self, board: Board) -> None:
-        """Take what only this node may run, and let freer ones go first with the rest."""
-        claimed_at = boottime()
-        pinned = [cls for cls in self._plain_classes(board) if cls.node is not None]
-        ids = board.claim(self.owner, pinned, limit=self.slots - len(self.held), lease=self.lease)
-        if ids:
-            self._start(ids, claimed_at + self.lease)
-        self._stopping.wait(self._reluctance * (self.config.conductor.give_way + board.spread))
+    def _claim_plain(self, board: Board, limit: int) -> list[str]:
+        """Claim jobs that ask for no capabilities; if a freer node is there, what that leaves."""
+        classes = self._plain_classes(board)
+        if self._pause(board):
+            return self._giving_way.claim(board, self.owner, classes, limit=limit, lease=self.lease)
+        self._giving_way.forget()
+        return board.claim(self.owner, classes, limit=limit, lease=self.lease)
+
+    def _pause(self, board: Board) -> float:
+        """For how many seconds a job is left to freer nodes; while jobs queue up, not at all."""
+        return 0.0 if self._backlog else self._giving_way.pause(board)
 
     def _run_own_job(self, board: Board) -> None:
         """Take a job over from the worker that claimed it; if that has lost it meanwhile, it is somebody else's."""
@@ -468,7 +470,7 @@ class Worker:
         if outcome.finished:
             self.ended.finished([job.id], then=then)
         else:
-            self.ended.job_goes_back(job, delay=outcome.delay, then=then)
+            self.ended.job_goes_back(job, delay=outcome.delay, prefers=outcome.prefers, then=then)
         self.held.remove(held, hurry=self._note_left(job))
         self._wake()
 
@@ -535,7 +537,7 @@ class Worker:
         self._wake()
 
     def _on_give_way(self, message: Message) -> None:
-        self._reluctance = float(message["share"])
+        self._giving_way.share = float(message["share"])
 
     def _stop(self) -> None:
         self._stopping.set()

@@ -145,7 +145,10 @@ def _policies(posting: Posting, job_type: JobType) -> Policies:
             f"The limits of this posting do not fit {job_type.name}: {error}.",
             hint="`jobrunner types` tells the job type's own.",
         ) from None
-    return replace(policies, holds=merged(job_type.holds, posting.policies.holds))
+    placement = (
+        None if posting.node is not None else policies.placement
+    )  # a pin is more than its type's preference
+    return replace(policies, placement=placement, holds=merged(job_type.holds, posting.policies.holds))
 
 
 def _priority(posting: Posting, job_type: JobType, policies: Policies) -> Priority:

@@ -19,7 +19,7 @@ from jobrunner.errors import CorruptRow, InvalidParameters
 from jobrunner.model import Job, JobError, JobState, Parked
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
-from jobrunner.persistence.job_rows import dump, event_row, job_from_row
+from jobrunner.persistence.job_rows import dump, event_row, job_from_row, preferred_again
 from jobrunner.persistence.links import SKIPPED, ask_links, skipped, unmet
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
@@ -76,7 +76,7 @@ def _decide(pipeline: Pipeline, job_ids: Sequence[str], now_ms: int) -> Followed
     for row in free:
         try:
             changed = released(row, results, now_ms)
-            changed |= _preferring(job_from_row({**row, **changed}), now_ms)
+            changed |= preferred_again(row, max(now_ms, row["available_ms"]))
             followed.released.append(job_from_row({**row, **changed}))
         except InvalidParameters as error:
             errors[row["id"]] = JobError(kind="ResultMissing", message=error.message)
@@ -103,15 +103,6 @@ def released(row: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]], n
     if may_refer(row):
         changed |= {"parameters": _resolved(row, results), "from_results": 1}
     return changed
-
-
-def _preferring(job: Job, now_ms: int) -> dict[str, Any]:
-    """The columns by which it waits for the node that it prefers from now on, not from when it was posted."""
-    placement = job.policies.placement
-    if placement is None or placement.prefer is None:
-        return {}
-    since = max(now_ms, job.available_ms)
-    return {"node_pin": placement.prefer, "failover_ms": placement.failover_ms(since)}
 
 
 def may_refer(row: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from jobrunner.model import (
     new_job_id,
 )
 from jobrunner.persistence.encoding import decode
-from jobrunner.policies import NO_POLICIES, Policies
+from jobrunner.policies import NO_POLICIES, Placement, Policies
 
 _CORRUPT_HINT = (
     "Somebody or something changed it outside of jobrunner. Mend the row, or delete it; other jobs go on."
@@ -129,12 +129,16 @@ def row_of_posting(posting: Posting, now_ms: int) -> dict[str, Any]:
     }
 
 
-def preferred_again(row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
-    """The columns by which a new attempt waits for the node that its job prefers; none for most jobs."""
-    placement = _policies(row["policies"], f"The row of job {row['id']}").placement
+def preferred_again(row: Mapping[str, Any], available_ms: int) -> dict[str, Any]:
+    """The columns by which a job waits anew for the node that it prefers, from then on; none for most jobs."""
+    return preferring(_policies(row["policies"], f"The row of job {row['id']}").placement, available_ms)
+
+
+def preferring(placement: Placement | None, available_ms: int) -> dict[str, Any]:
+    """The columns of a job that waits for the node that it prefers; none for most jobs."""
     if placement is None or placement.prefer is None:
         return {}
-    return {"node_pin": placement.prefer, "failover_ms": placement.failover_ms(now_ms)}
+    return {"node_pin": placement.prefer, "failover_ms": placement.failover_ms(available_ms)}
 
 
 POSTED_COLUMNS = (

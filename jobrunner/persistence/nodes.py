@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
+from jobrunner import times
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import loads
 from jobrunner.persistence.tables import leases, nodes
@@ -33,7 +34,11 @@ class Away(str, enum.Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """A conductor's last word. ``report`` holds processes, running jobs, job types, load, memory and versions."""
+    """A conductor's last word. ``report`` holds processes, running jobs, job types, load, memory and versions.
+
+    How long ago it spoke, or ended, is told by the database's clock, which all nodes share; ``seen_ms`` and
+    ``stopped_ms`` are that long before now by the clock of whoever reads them, which may be off.
+    """
 
     name: str
     identity: str
@@ -103,13 +108,29 @@ def node_stopped(database: Database, name: str, identity: str) -> None:
 
 def list_nodes(database: Database) -> list[Node]:
     """All nodes that ever reported, by name."""
+    query = sa.select(nodes, database.now_ms().label("now_ms")).order_by(nodes.c.name)
+    here_ms = times.now_ms()
     with database.read() as connection:
-        rows = connection.execute(sa.select(nodes).order_by(nodes.c.name)).mappings().all()
-    keys = ("name", "identity", "started_ms", "seen_ms", "stopped_ms", "free")
-    return [
-        Node(**{key: row[key] for key in keys}, drained=bool(row["drained"]), report=_report(row["report"]))
-        for row in rows
-    ]
+        rows = connection.execute(query).mappings().all()
+    return [_node(row, here_ms) for row in rows]
+
+
+def _node(row: RowMapping, here_ms: int) -> Node:
+    off = here_ms - row["now_ms"]
+    return Node(
+        **{key: row[key] for key in ("name", "identity", "started_ms", "free")},
+        seen_ms=row["seen_ms"] + off,
+        stopped_ms=None if row["stopped_ms"] is None else row["stopped_ms"] + off,
+        drained=bool(row["drained"]),
+        report=_report(row["report"]),
+    )
+
+
+def clock_ms(database: Database) -> int:
+    """The time by the database's clock, which is one for all nodes."""
+    with database.read() as connection:
+        found: int = connection.execute(sa.select(database.now_ms())).scalar_one()
+    return found
 
 
 def set_drained(database: Database, name: str, drained: bool) -> bool:
@@ -131,6 +152,30 @@ def nodes_away(database: Database, names: Collection[str]) -> dict[str, Away]:
         elif row.drained:
             away[name] = Away.DRAINED
     return away
+
+
+def conductors_gone(database: Database, identities: Collection[str]) -> set[str]:
+    """Those of these conductors that have ended, or do not report any more, or whose nodes have others; one query.
+
+    Of one whose node never reported nothing is known, so it is not among them.
+    """
+    of_node: dict[str, set[str]] = {}
+    for identity in identities:
+        of_node.setdefault(identity.partition(":")[0], set()).add(identity)
+    if not of_node:
+        return set()
+    alive = sa.and_(nodes.c.stopped_ms.is_(None), nodes.c.seen_ms > database.now_ms() - ALIVE_MS)
+    query = sa.select(nodes.c.name, nodes.c.identity, alive.label("alive")).where(
+        nodes.c.name.in_(sorted(of_node))
+    )
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    return {
+        identity
+        for row in rows
+        for identity in of_node[row.name]
+        if not row.alive or row.identity != identity
+    }
 
 
 def freest_other(database: Database, name: str) -> float | None:

@@ -2,9 +2,9 @@
 
 Jobs of one state and one type are looked at together, oldest posting first, by the index of state and type. Looking
 ends with those that were posted too late to have ended too long ago, so a round reads about as many rows as it removes.
-Each batch is a transaction of its own of about a twentieth of a second, followed by a pause as long as it took: on
-SQLite, where a writer keeps all others out, whoever works beside it gets half of the time at least. Two that do this at
-once do no harm: a batch looks again at what it has locked.
+Each batch is a transaction of its own of about a twentieth of a second. On SQLite, where a writer keeps all others out,
+a pause as long as that follows, so whoever works beside it gets half of the time at least; elsewhere, where only jobs
+that have ended are locked, a short one. Two that do this at once do no harm: a batch looks again at what it has locked.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.removal import remove
 from jobrunner.persistence.tables import jobs
 
-BATCH = 200
+BATCH = 500
 """Jobs in one transaction at most ..."""
 BATCH_MIN = 10
 BATCH_S = 0.05
 """... and fewer, if it takes longer than this."""
+PAUSE = {"sqlite": 1.0}
+PAUSE_ELSEWHERE = 0.1
+"""So many times as long as a batch took is the pause after it."""
 DAY_S = 86_400
 _INDEX = "FORCE INDEX (jobs_state_type_seq)"
 
@@ -94,7 +97,7 @@ def prune(
     if dry_run:
         return Pruned(kind=kind, removed=_count(database, kind, limits))
     found = Pruned(kind=kind)
-    pace = _Pace()
+    pace = _Pace(PAUSE.get(database.dialect, PAUSE_ELSEWHERE))
     for limit in limits:
         for page in _pages(database, kind, limit):
             for ids in pace.batches(page):
@@ -113,10 +116,14 @@ def _count(database: Database, kind: Kind, limits: Sequence[Limit]) -> int:
 
 
 class _Pace:
-    """How many jobs are removed in one transaction, from how long the last one took."""
+    """How many jobs are removed in one transaction, from how long the last one took.
 
-    def __init__(self) -> None:
-        self._size = BATCH // 4
+    :param pause: the pause after it, as a part of that time
+    """
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._size = BATCH // 8
         self._began = 0.0
 
     def batches(self, ids: list[str]) -> Iterator[list[str]]:
@@ -127,11 +134,11 @@ class _Pace:
             yield part
 
     def took(self) -> float:
-        """How long the present batch took; the next one is made to fit."""
+        """The seconds to pause after the present batch; the next one is made to fit."""
         seconds = time.monotonic() - self._began
         wanted = int(self._size * BATCH_S / max(seconds, 0.001))
         self._size = max(BATCH_MIN, min(BATCH, wanted, 2 * self._size))
-        return seconds
+        return seconds * self._pause
 
 
 def _after_a_pause(pause: float) -> bool:

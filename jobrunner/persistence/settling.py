@@ -19,11 +19,12 @@ from jobrunner.errors import NotStorable
 from jobrunner.model import TERMINAL_STATES, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.attempts import keep_attempt
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
-from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row
+from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row, preferring
 from jobrunner.persistence.permits import free
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.tables import events, jobs
+from jobrunner.policies import Placement
 from jobrunner.references import LEFT_OUT
 
 PART_LIMIT_BYTES = 4096
@@ -51,6 +52,8 @@ class Settlement:
     awaits: str | None = None
     again_ms: int | None = None
     """For a terminal state: then or later the job is run again, so it is only the attempt that ended."""
+    placement: Placement | None = None
+    """Where that run is to be: a preference is taken anew, whether or not this attempt ran there."""
 
     @property
     def is_off_board(self) -> bool:
@@ -82,7 +85,8 @@ def followed_up(job: Job, settlement: Settlement) -> Settlement:
     retry = job.policies.retrying
     if not retry.allows_after(settlement.state, job.attempt):
         return settlement
-    return replace(settlement, again_ms=int((time.time() + retry.pause(job.attempt)) * 1000))
+    again_ms = int((time.time() + retry.pause(job.attempt)) * 1000)
+    return replace(settlement, again_ms=again_ms, placement=job.policies.placement)
 
 
 def is_settled(state: str, settlement: Settlement) -> bool:
@@ -133,6 +137,7 @@ def _go_on(pipeline: Pipeline, each: Settled, now_ms: int) -> None:
         "updated_ms": now_ms,
         "note": _why_again(each, start_ms - now_ms),
         "parked": Parked.HELD.value if each.row["held"] else None,
+        **preferring(each.settlement.placement, start_ms),
     }
     set_columns(pipeline, [each.job_id], {**A_NEW_ATTEMPT, **waits})
 

@@ -328,6 +328,18 @@ class Store:
                         found[row.id] = JobState(row.state)
         return found
 
+    def owners_of_running(self, job_ids: Sequence[str]) -> dict[str, str | None]:
+        """Who runs those of the jobs that are running."""
+        found: dict[str, str | None] = {}
+        with self.database.read() as connection:
+            for start in range(0, len(job_ids), LOOKUP_BATCH):
+                wanted = jobs.c.id.in_(job_ids[start : start + LOOKUP_BATCH])
+                query = sa.select(jobs.c.id, jobs.c.owner).where(
+                    wanted, jobs.c.state == JobState.RUNNING.value
+                )
+                found.update((row.id, row.owner) for row in connection.execute(query))
+        return found
+
     def on_board(self, job_ids: Sequence[str]) -> set[str]:
         """Those of the jobs that should stand on the board: open, and not parked."""
         found: set[str] = set()

@@ -61,6 +61,13 @@ def unexplained(
         return list(connection.execute(query.order_by(jobs.c.seq).limit(limit)).scalars())
 
 
+def running_of(database: Database, owner: str) -> list[str]:
+    """The ids of the jobs that this owner runs by the store's record; one query by index."""
+    query = sa.select(jobs.c.id).where(jobs.c.owner == owner, jobs.c.state == JobState.RUNNING.value)
+    with database.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
 def hand_back_of(database: Database, owners: Collection[str]) -> list[str]:
     """Suspend what these owners were running when their conductor ended them; no death is counted. The jobs' ids."""
 

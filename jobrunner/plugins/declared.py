@@ -9,10 +9,11 @@ from typing import Any
 
 from jobrunner.errors import PluginError
 from jobrunner.model import Priority
+from jobrunner.plugins.placing import placement
 from jobrunner.plugins.quantities import parse_duration
 from jobrunner.plugins.retrying import retries
 from jobrunner.plugins.run_limits import Duration, run_limits
-from jobrunner.policies import Hold, RetryPolicy, RunLimits
+from jobrunner.policies import Hold, Placement, RetryPolicy, RunLimits
 
 Function = Callable[..., Any]
 
@@ -61,6 +62,11 @@ def read_priority(priority: Priority | str | int | None, function: Function) -> 
 
 def is_critical(priority: Priority | str | int | None) -> bool:
     return isinstance(priority, str) and priority.upper() == CRITICAL
+
+
+def read_placement(prefer: str | None, failover: Duration | None, function: Function) -> Placement | None:
+    with _told(f"the placement of {function.__qualname__}"):
+        return placement(prefer, failover)
 
 
 def read_retry(retry: int | RetryPolicy | None, function: Function) -> RetryPolicy | None:

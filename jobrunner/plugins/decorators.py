@@ -12,6 +12,7 @@ from jobrunner.plugins.declared import (
     is_critical,
     read_engine,
     read_holds,
+    read_placement,
     read_priority,
     read_retry,
     read_run_limits,
@@ -59,6 +60,8 @@ def job(
     max_running: int | None = None,
     rate: str | None = None,
     unique: bool | Iterable[str] = False,
+    prefer: str | None = None,
+    failover: Duration | None = None,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -83,6 +86,8 @@ def job(
     max_running: int | None = None,
     rate: str | None = None,
     unique: bool | Iterable[str] = False,
+    prefer: str | None = None,
+    failover: Duration | None = None,
 ) -> Any:
     """Register a flow factory as a job type: its parameters are the job's, its docstring's first paragraph
     the help.
@@ -93,7 +98,8 @@ def job(
     highest priority and is retried up to three times at least. ``holds`` names the semaphores that every job of the
     type holds while it runs (``"db"``, ``"db:2"``, ``"db:shared"``); ``max_running`` is how many of them run at once,
     ``rate`` how many start in a time (``"10/1m"``). Of ``unique`` jobs there is one open at most with the same
-    parameters, or the same of those that are named.
+    parameters, or the same of those that are named. ``prefer`` names the node where its jobs run first; they go
+    elsewhere at once if that takes none, and after ``failover`` (default: a minute) if it has not taken them by then.
 
     ``isolation="process"`` runs each job in a process of its own, and so does any of the limits after it: ``memory``
     (``"512MB"``) of all its processes, ``dead_after`` (``"10m"``) with less than ``dead_below`` per cent of a
@@ -121,6 +127,7 @@ def job(
             priority=None if highest else read_priority(priority, factory),
             policies=Policies(
                 retry=read_retry(retry, factory),
+                placement=read_placement(prefer, failover, factory),
                 critical=highest,
                 run=read_run_limits(
                     factory,

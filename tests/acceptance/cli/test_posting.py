@@ -241,3 +241,30 @@ def test_a_preference_that_makes_no_sense_is_refused(
     assert (done.code, done.out) == (2, "")
     assert "Traceback" not in done.err
     assert all(word in done.err for word in words), done.err
+
+
+NEAR = """
+from taskflow import task
+from taskflow.patterns import linear_flow
+
+from jobrunner import job
+
+
+@job(prefer="db1", failover="10m")
+def near() -> linear_flow.Flow:
+    return linear_flow.Flow("near").add(task.FunctorTask(print, name="say"))
+"""
+
+
+@pytest.mark.thorough
+def test_a_types_preference_is_its_jobs_unless_they_say_otherwise(plugins: CommandLine) -> None:
+    plugins.write({"flows/own/near/flow.py": NEAR})
+    assert "node db1, any other after 10m" in plugins("types", "near").out
+    for options, expected in (
+        ("", {"prefer": "db1", "failover": 600.0}),
+        ("--failover 5s", {"prefer": "db1", "failover": 5.0}),
+        ("--prefer db2", {"prefer": "db2"}),
+        ("--node db3", None),
+    ):
+        job = get_job(plugins, posted(plugins("post", "near", *options.split())))
+        assert job["placement"] == expected, options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from jobrunner.boards.taskflow import drivers
 from jobrunner.conductor import waits
 from jobrunner.persistence import signals
 from jobrunner.plugins import json_limits
+from jobrunner.plugins.registry import Loading, Registry, registering
+from jobrunner.policies import Placement
 from tests.support.command_line import SECONDS, CommandLine
 from tests.support.markdown import blocks, commands, files, page, sections, tables
 from tests.support.stored import eventually
@@ -315,6 +318,17 @@ def test_the_postings_of_the_how_to_are_valid() -> None:
     names: dict[str, object] = {}
     exec(block.text, names)
     assert getattr(names["posting"], "type", None) == "column_sum"
+
+
+def test_the_preferences_of_the_how_to_are_as_it_says() -> None:
+    registry = Registry()
+    names: dict[str, Any] = {"__name__": __name__}
+    with registering(Loading(registry=registry, sources={})):
+        for block in blocks(page("howto/placement.md"), "python"):
+            exec(block.text, names)
+    wanted = Placement(prefer="db1", failover=600)
+    assert names["posting"].policies.placement == wanted
+    assert registry.job_types["rebuild_index"].policies.placement == wanted
 
 
 def test_the_chains_of_the_how_to_run(jobrunner: CommandLine) -> None:

@@ -12,13 +12,14 @@ import pytest
 from jobrunner.boards.board import Board
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor.candidates import Scout
+from jobrunner.conductor.handing_back import give_back
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.reconciler import Reconciler
 from jobrunner.model import CancelMode, JobClass, JobState, Posting
 from jobrunner.persistence import ownership
-from jobrunner.persistence.nodes import node_stopped, report_node
+from jobrunner.persistence.nodes import ALIVE_MS, node_stopped, report_node
 from jobrunner.persistence.store import board_entry
-from jobrunner.persistence.tables import jobs
+from jobrunner.persistence.tables import jobs, nodes
 from jobrunner.persistence.unowned import hand_back_of, note_waiting
 from jobrunner.plugins.registry import Capability, Registry
 from tests.support.boards import until
@@ -185,6 +186,60 @@ def test_a_running_job_is_left_to_its_conductor_for_one_round(runs: Runs, board:
     leader = reconciler(runs, board)
     assert leader.repost_missing() == 0
     assert leader.repost_missing() == 1
+
+
+def forgotten(runs: Runs, board: Board) -> str:
+    """A job that runs, and that the board has lost."""
+    [job_id] = post(runs, board)
+    board.claim_these(OWNER, [job_id], lease=LEASE)
+    ownership.begin(runs.database, [job_id], owner=OWNER, node="alice")
+    board.clear()
+    return job_id
+
+
+@pytest.mark.parametrize("how", ["it ended", "it was started anew", "it is silent"])
+def test_what_the_board_forgot_of_a_conductor_that_is_gone_is_posted_at_once(
+    runs: Runs, board: Board, how: str
+) -> None:
+    job_id = forgotten(runs, board)
+    identity = OWNER.partition("/")[0]
+    name = identity.partition(":")[0]
+    report_node(runs.database, name, identity, started_ms=1, report={})
+    assert reconciler(runs, board).repost_missing() == 0, "its conductor lives, and will do it itself"
+    if how == "it ended":
+        node_stopped(runs.database, name, identity)
+    elif how == "it was started anew":
+        report_node(runs.database, name, f"{name}:9:9", started_ms=1, report={})
+    else:
+        long_ago = nodes.update().values(seen_ms=nodes.c.seen_ms - ALIVE_MS - 1)
+        runs.database.retrying(lambda connection: connection.execute(long_ago))
+    assert reconciler(runs, board).repost_missing() == 1
+    assert board.known([job_id]) == {job_id}
+
+
+def test_what_the_board_forgot_is_looked_at_again_before_the_next_round(runs: Runs, board: Board) -> None:
+    job_id = forgotten(runs, board)
+    leader = reconciler(runs, board)
+    assert leader.run_if_leader() is not None
+    leader._not_before += 3600
+    assert board.known([job_id]) == set()
+    assert leader.run_if_leader() is None
+    assert board.known([job_id]) == {job_id}
+
+
+@pytest.mark.parametrize("on_purpose", [False, True])
+def test_what_the_board_forgot_of_a_dead_worker_is_posted_at_once(
+    runs: Runs, board: Board, on_purpose: bool
+) -> None:
+    job_id = forgotten(runs, board)
+    [held] = post(runs, board)
+    board.claim_these(OWNER, [held], lease=LEASE)
+    ownership.begin(runs.database, [held], owner=OWNER, node="alice")
+    handed_back = hand_back_of(runs.database, [OWNER]) if on_purpose else []
+    assert give_back(runs.database, board, OWNER, handed_back=handed_back) == 2
+    assert sorted(board.claim_these(OTHER, [job_id, held], lease=LEASE)) == sorted([job_id, held])
+    assert give_back(runs.database, board, OWNER, handed_back=handed_back) == 0
+    assert set(board.owners([job_id, held]).values()) == {OTHER}
 
 
 def test_one_conductor_leads(runs: Runs, board: Board) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from jobrunner.jobs import look
 from jobrunner.persistence.nodes import Node, freest_other, nodes_away, report_node
-from tests.support.conductors import Cluster
+from tests.support.conductors import Cluster, cluster
 
 SLOTS = 4
 SINGLE_JOBS = 30
@@ -31,6 +34,15 @@ def load(cluster: Cluster, name: str, number: int) -> list[str]:
     ids = cluster.post_many("steps", count=number, posting={"node": name}, hold=1, gate=cluster.gate("load"))
     cluster.until(lambda: said(cluster, name, "running") == number, f"{name} reports its load")
     return ids
+
+
+@pytest.mark.thorough
+@pytest.mark.mariadb
+def test_single_jobs_go_to_the_node_that_is_idle_though_both_look_for_them_now_and_then(
+    tmp_path: Path, mariadb_url: str
+) -> None:
+    with cluster(tmp_path, store_url=mariadb_url) as found:
+        test_single_jobs_go_to_the_node_that_is_idle(found)
 
 
 def test_single_jobs_go_to_the_node_that_is_idle(anywhere: Cluster) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 
 from jobrunner.boards.board import Board
+from jobrunner.conductor.channel import Channel
+from jobrunner.conductor.ended import EndedJobs
 from jobrunner.conductor.failover import Failover
 from jobrunner.conductor.reconciler import Reconciler
 from jobrunner.errors import InvalidParameters
 from jobrunner.jobs import post
-from jobrunner.model import Job, JobClass, JobState, Posting
+from jobrunner.jobs.following import follow
+from jobrunner.model import After, Job, JobClass, JobState, Posting
 from jobrunner.persistence import ownership
 from jobrunner.persistence.nodes import SILENT_MS, node_stopped, report_node
 from jobrunner.persistence.ownership import Settlement, begin
-from jobrunner.persistence.tables import nodes
-from jobrunner.policies import Placement, Policies
+from jobrunner.persistence.settling import followed_up
+from jobrunner.persistence.tables import jobs, nodes
+from jobrunner.policies import Placement, Policies, RetryPolicy
 from tests.support.conductors import Cluster
 
 LEASE_S = 10.0
@@ -75,6 +79,17 @@ def test_after_its_time_any_node_gets_it(anywhere: Cluster) -> None:
     assert claimed_by(anywhere, "bob") == [job_id]
     (event,) = [e for e in anywhere.context.store.history(job_id) if e["kind"] == "failed_over"]
     assert event["data"]["node"] == "alice"
+
+
+def test_a_conductor_whose_clock_is_fast_lets_nothing_go_early(both: Cluster, monkeypatch: Any) -> None:
+    alive(both, "alice")
+    job_id = posted(both, **preferring("alice", failover=600.0))
+    with monkeypatch.context() as patched:
+        fast = time.time_ns() + 3_600 * 10**9
+        patched.setattr(time, "time_ns", lambda: fast)
+        assert look(both) == 0
+    assert claimed_by(both, "bob") == []
+    assert claimed_by(both, "alice") == [job_id]
 
 
 def test_it_is_let_go_at_once_when_the_node_stops_or_is_drained(anywhere: Cluster) -> None:
@@ -183,6 +198,68 @@ def test_a_new_attempt_prefers_the_node_again(anywhere: Cluster) -> None:
     again: Job = ownership.retry(anywhere.context.database, job_id)
     assert again.job_class.node == "alice"
     assert again.failover_ms is not None
+
+
+class Deaf:
+    """The supervisor's end of a worker's channel: what is said there does not matter here."""
+
+    def send(self, kind: str, **content: Any) -> None:
+        """Hear nothing."""
+
+
+def failed_on(cluster: Cluster, job_id: str, node: str) -> None:
+    """An attempt fails there and is to be followed by another, and the board is told; as a worker does it."""
+    owner, context = f"{node}/1", cluster.context
+    assert context.board.claim_these(owner, [job_id], lease=LEASE_S) == [job_id]
+    begun = begin(context.database, [job_id], owner=owner, node=node).started[0]
+    settlement = followed_up(begun, Settlement(state=JobState.FAILED))
+    ownership.hand_back(context.database, begun, settlement)
+    ended = EndedJobs(owner, cast("Channel", Deaf()))
+    placement = settlement.placement
+    ended.job_goes_back(begun, delay=0.0, prefers=None if placement is None else placement.prefer)
+    ended.tell(context.board)
+
+
+RETRIED = RetryPolicy(attempts=3, delay=0.0)
+
+
+def test_an_automatic_retry_prefers_the_node_anew_wherever_the_attempt_before_ran(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    policies = Policies(placement=Placement(prefer="alice", failover=0.0), retry=RETRIED)
+    job_id = posted(anywhere, policies=policies)
+    assert look(anywhere) == 1
+    failed_on(anywhere, job_id, "bob")
+    job = anywhere.job(job_id)
+    assert (job.attempt, job.job_class.node) == (2, "alice")
+    assert job.failover_ms is not None
+    assert claimed_by(anywhere, "bob") == []
+    anywhere.until(lambda: look(anywhere) == 1, "the second attempt was let go as well")
+    assert claimed_by(anywhere, "bob") == [job_id]
+
+
+def test_an_automatic_retry_may_go_anywhere_but_a_pinned_job_stays(anywhere: Cluster) -> None:
+    pinned = posted(anywhere, node="alice", policies=Policies(retry=RETRIED))
+    free = posted(anywhere, policies=Policies(retry=RETRIED))
+    for job_id in (pinned, free):
+        failed_on(anywhere, job_id, "alice")
+    assert [anywhere.job(job_id).attempt for job_id in (pinned, free)] == [2, 2]
+    assert claimed_by(anywhere, "bob") == [free]
+    assert claimed_by(anywhere, "alice") == [pinned]
+
+
+def test_a_job_that_comes_after_another_waits_for_its_node_from_when_it_goes_on(anywhere: Cluster) -> None:
+    alive(anywhere, "alice")
+    first = posted(anywhere)
+    then = posted(anywhere, after=(After(job=first),), **preferring("alice", failover=1000.0))
+    long_ago = sa.update(jobs).where(jobs.c.id == then).values(failover_ms=1)
+    anywhere.context.database.retrying(lambda connection: connection.execute(long_ago))
+    assert claimed_by(anywhere, "bob") == [first]
+    begun = begin(anywhere.context.database, [first], owner="bob/1", node="bob").started[0]
+    ownership.hand_back(anywhere.context.database, begun, Settlement(state=JobState.SUCCEEDED))
+    assert follow(anywhere.context.database, lambda: anywhere.context.board, [first]) == 1
+    assert look(anywhere) == 0
+    assert claimed_by(anywhere, "bob") == []
+    assert claimed_by(anywhere, "alice") == [then]
 
 
 def test_the_time_counts_from_when_the_job_can_be_had(anywhere: Cluster) -> None:

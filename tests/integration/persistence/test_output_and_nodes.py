@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from jobrunner.persistence import nodes as nodes_module
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import (
     ALIVE_MS,
+    conductors_gone,
     give_lease,
     list_nodes,
     node_stopped,
@@ -101,6 +102,33 @@ def test_a_node_is_what_it_said_last(database: Database) -> None:
     assert list_nodes(database)[0].stopped_ms is not None
 
 
+def test_a_node_was_seen_as_long_ago_as_the_database_says_whatever_the_readers_clock(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_node(database, "n", "n:1:a", started_ms=5, report={})
+    node_stopped(database, "n", "n:1:a")
+    fast = time.time_ns() + 3_600 * 10**9
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time_ns", lambda: fast)
+        (node,) = list_nodes(database)
+    assert node.stopped_ms is not None
+    for told in (node.seen_ms, node.stopped_ms):
+        assert abs(fast // 1_000_000 - told) < 10_000
+
+
+def test_conductors_that_ended_or_are_silent_or_were_followed_by_others_are_gone(database: Database) -> None:
+    for name in ("alive", "ended", "silent", "anew"):
+        report_node(database, name, f"{name}:1:a", started_ms=1, report={})
+    node_stopped(database, "ended", "ended:1:a")
+    report_node(database, "anew", "anew:2:b", started_ms=1, report={})
+    with database.write() as connection:
+        silent = nodes.update().where(nodes.c.name == "silent")
+        connection.execute(silent.values(seen_ms=nodes.c.seen_ms - ALIVE_MS - 1))
+    asked = {f"{name}:1:a" for name in ("alive", "ended", "silent", "anew", "unknown")}
+    assert conductors_gone(database, asked) == {"ended:1:a", "silent:1:a", "anew:1:a"}
+    assert conductors_gone(database, set()) == set()
+
+
 def test_another_conductor_of_the_same_name_is_told(database: Database) -> None:
     report_node(database, "n", "n:1:a", started_ms=1, report={})
     assert report_node(database, "n", "n:2:b", started_ms=1, report={}) == "n:1:a"
@@ -162,7 +190,6 @@ def test_a_lease_has_one_holder_until_it_ends(database: Database) -> None:
 
 
 def test_a_lease_goes_by_the_databases_clock(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not hasattr(nodes_module, "time")
     monkeypatch.setattr("time.time_ns", lambda: 10**21)
     monkeypatch.setattr("time.time", lambda: 10.0**12)
     assert take_lease(database, "leader", "a", seconds=60)

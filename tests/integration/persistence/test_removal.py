@@ -19,6 +19,8 @@ from tests.support.journals import NODE, OWNER, Stage, now_ms, watched
 
 ALL = {**tables.metadata.tables, **tables.taskflow_metadata.tables}
 NOT_OF_JOBS = {"jobrunner_settings", "leases", "nodes", "board", "taskflow_postings", "semaphores"}
+FIRST = BATCH // 8
+"""So many jobs are in the first batch."""
 SUCCEEDED = Kind(state=JobState.SUCCEEDED, type="made_up")
 
 
@@ -198,7 +200,7 @@ def test_only_the_kind_and_only_what_has_ended(stage: Stage) -> None:
 def test_in_batches_each_of_few_statements_and_until_it_is_stopped(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended(stage, 2 * BATCH + 5)
+    ended(stage, BATCH + 5)
     pauses: list[float] = []
 
     def go_on(pause: float) -> bool:
@@ -208,14 +210,14 @@ def test_in_batches_each_of_few_statements_and_until_it_is_stopped(
     monkeypatch.setattr(retention, "BATCH_S", 3600)
     with watched(stage.database.engine) as sent:
         removed = prune(stage.database, SUCCEEDED, [Limit()], go_on=go_on).removed
-    assert removed == BATCH // 4 + BATCH // 2, "twice as many as before, as long as that takes no time"
+    assert removed == 3 * FIRST, "twice as many as before, as long as that takes no time"
     assert len(pauses) == 2
     assert min(pauses) > 0
     assert len(sent.statements) < 45
     monkeypatch.setattr(retention, "BATCH_S", 0)
     pauses.clear()
-    assert prune(stage.database, SUCCEEDED, [Limit()], go_on=go_on).removed == BATCH // 4 + BATCH_MIN
-    assert prune(stage.database, SUCCEEDED, [Limit()]).removed == 2 * BATCH + 5 - BATCH - BATCH_MIN
+    assert prune(stage.database, SUCCEEDED, [Limit()], go_on=go_on).removed == FIRST + BATCH_MIN
+    assert prune(stage.database, SUCCEEDED, [Limit()]).removed == BATCH + 5 - 4 * FIRST - BATCH_MIN
     assert left(stage) == set()
 
 
