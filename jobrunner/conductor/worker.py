@@ -385,9 +385,7 @@ class Worker:
             self._say_why_not(job, error.message)
             return
         self.held.goes_apart(job)
-        self.channel.send(
-            "isolate", id=job.id, limits=limits.to_json(), timeout=job.timeout, used=used_before(job)
-        )
+        self.channel.send("isolate", id=job.id, limits=limits.to_json(), timeout=job.timeout)
 
     def _say_why_not(self, job: Job, why: str) -> None:
         """A job goes back that this node cannot run; it says so while it waits for another."""
@@ -411,7 +409,7 @@ class Worker:
             self.ended.goes_back([job.id], delay=AWAY_S)
             return
         log.warning("job %s: %s", job.id, note)
-        self.channel.send("isolate", id=job.id, limits=None, timeout=job.timeout, used=None)
+        self.channel.send("isolate", id=job.id, limits=None, timeout=job.timeout)
 
     # -- run
 
@@ -431,11 +429,12 @@ class Worker:
         self.channel.send(
             "begun",
             id=job.id,
-            pid=os.getpid(),
+            guardian=os.getppid(),
             epoch=job.epoch,
             attempt=job.attempt,
             age=held.before,
             undoes=undoes,
+            used=used_before(job),
         )
 
     def _run_held(self, held: Held, fresh: bool) -> None:

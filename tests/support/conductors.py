@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from jobrunner.assemble import make_context
+from jobrunner.conductor.guardian import NAME as GUARDIAN
 from jobrunner.config import Config, load_config
 from jobrunner.jobs import post
 from jobrunner.jobs.context import JobContext
@@ -46,6 +47,18 @@ class Line:
     what: str
     pid: int
     at: float
+
+
+def _workers_of(child: psutil.Process) -> list[psutil.Process]:
+    """The process itself, unless it is a guardian: then the worker that it has below it."""
+    try:
+        if child.name() != GUARDIAN:
+            return [child]
+        return [
+            below for below in child.children() if below.name().startswith("jobrunner ") and lives(below.pid)
+        ]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def lives(pid: int) -> bool:
@@ -85,12 +98,13 @@ class Conductor:
         return self.log_path.read_text(errors="replace")
 
     def workers(self) -> list[psutil.Process]:
-        """Its worker processes that live: the children of its fork server."""
+        """Its worker processes that live: the children of its fork server, or of their guardians."""
         try:
             servers = psutil.Process(self.process.pid).children()
-            return [child for server in servers for child in server.children() if lives(child.pid)]
+            children = [child for server in servers for child in server.children() if lives(child.pid)]
         except psutil.NoSuchProcess:
             return []
+        return [worker for child in children for worker in _workers_of(child)]
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

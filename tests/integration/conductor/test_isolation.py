@@ -11,13 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from jobrunner.conductor.accounts import account_for, become
+from jobrunner.conductor.guardian import NAME as GUARDIAN
 from jobrunner.conductor.lone import SPARES
 from jobrunner.errors import NotAllowedHere
 from jobrunner.model import CancelMode, JobState
 from jobrunner.policies import LEAST_MEMORY, Hold, Policies, RetryPolicy, RunLimits
+from tests.support.boards import until
 from tests.support.conductors import Cluster, Conductor, lives
 
 OWN = RunLimits(isolation="process")
@@ -246,6 +249,85 @@ def test_nothing_that_it_started_outlives_its_process(embedded: Cluster) -> None
     os.kill(own, signal.SIGKILL)
     embedded.until(lambda: not any(lives(pid) for pid in children), "all children are gone", within=5)
     embedded.started("hang", job=job_id, times=2)
+    assert embedded.job(job_id).deaths == 1
+
+
+SLEEPS = [["sleep", str(seconds)] for seconds in range(90, 96)]
+
+
+def escaped(conductor: Conductor) -> list[psutil.Process]:
+    """What the escape job has started, as soon as all of it is there."""
+    found: list[psutil.Process] = []
+
+    def all_there() -> bool:
+        below = psutil.Process(conductor.process.pid).children(recursive=True)
+        found[:] = [process for process in below if _argv(process) in SLEEPS]
+        return len(found) == len(SLEEPS)
+
+    until(all_there, within=10)
+    return found
+
+
+def _argv(process: psutil.Process) -> list[str]:
+    try:
+        argv = process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+    return [Path(argv[0]).name, *argv[1:]] if argv else []
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(lives(process.pid) for process in processes)
+
+
+@pytest.mark.parametrize("how", ["ends", "is cancelled", "is killed", "conductor killed", "fork server killed"])
+def test_nothing_escapes_whatever_session_it_makes_for_itself(embedded: Cluster, how: str) -> None:
+    alice = embedded.start(conductor__lease=30)
+    gate = embedded.gate() if how == "ends" else ""
+    job_id = embedded.post("escape", gate=gate)
+    own = embedded.started("escape", job=job_id).pid
+    left = escaped(alice)
+    assert {os.getsid(process.pid) for process in left} - {own}
+    if how == "ends":
+        embedded.open(gate)
+        embedded.succeeded(job_id)
+    elif how == "is cancelled":
+        embedded.cancel(job_id)
+        (job,) = embedded.ended(job_id)
+        assert job.state is JobState.CANCELLED
+        assert all_gone(left)
+    elif how == "is killed":
+        os.kill(own, signal.SIGKILL)
+        embedded.started("escape", job=job_id, times=2)
+        assert all_gone(left)
+    elif how == "conductor killed":
+        alice.kill()
+    else:
+        os.kill(psutil.Process(alice.process.pid).children()[0].pid, signal.SIGKILL)
+    until(lambda: all_gone(left), within=5)
+
+
+def test_the_conductor_takes_along_what_left_the_session_when_it_leaves(embedded: Cluster) -> None:
+    alice = embedded.start()
+    job_id = embedded.post("escape", gate=embedded.gate())
+    embedded.started("escape", job=job_id)
+    left = escaped(alice)
+    alice.signal(signal.SIGTERM)
+    alice.signal(signal.SIGTERM)
+    alice.wait()
+    assert all_gone(left)
+
+
+def test_a_guardian_that_is_killed_takes_the_session_along(embedded: Cluster) -> None:
+    embedded.start(conductor__lease=30)
+    job_id = embedded.post("hang", children=1)
+    own = embedded.started("hang", job=job_id).pid
+    children = [int(line.atom) for line in embedded.evidence(job=job_id, what="child")]
+    guardian = psutil.Process(own).ppid()
+    assert psutil.Process(guardian).name() == GUARDIAN
+    os.kill(guardian, signal.SIGKILL)
+    embedded.started("hang", job=job_id, times=2)
+    until(lambda: not any(lives(pid) for pid in (own, *children)), within=5)
     assert embedded.job(job_id).deaths == 1
 
 

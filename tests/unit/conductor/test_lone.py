@@ -89,7 +89,7 @@ def test_nobody_waits_after_the_end(channel: Channel) -> None:
 
 
 def test_what_a_worker_says_of_a_job_comes_through() -> None:
-    said = {"id": "a", "limits": {"memory": 1 << 30}, "timeout": 3.0, "used": {"cpu": 1.0}}
+    said = {"id": "a", "limits": {"memory": 1 << 30}, "timeout": 3.0}
     found = LoneJob.from_message(said, "holder")
     assert found.limits == RunLimits(memory=1 << 30)
-    assert (found.job_id, found.holder, found.timeout, found.used) == ("a", "holder", 3.0, {"cpu": 1.0})
+    assert (found.job_id, found.holder, found.timeout) == ("a", "holder", 3.0)
