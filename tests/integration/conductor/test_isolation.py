@@ -313,6 +313,7 @@ def test_the_conductor_takes_along_what_left_the_session_when_it_leaves(embedded
     embedded.started("escape", job=job_id)
     left = escaped(alice)
     alice.signal(signal.SIGTERM)
+    until(lambda: "stopping" in alice.log)
     alice.signal(signal.SIGTERM)
     alice.wait()
     assert all_gone(left)
