@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import selectors
 import signal
@@ -48,10 +49,23 @@ def _note(number: int, frame: FrameType | None) -> None:
     """A signal did its work by ending the wait."""
 
 
+_WANTED = (
+    "jobrunner.conductor.capture",
+    "jobrunner.conductor.worker",
+    "jobrunner.plugins.holds",
+    "jobrunner.plugins.parameters",
+    "jobrunner.plugins.shapes",
+    "taskflow.patterns.graph_flow",
+    "taskflow.patterns.linear_flow",
+    "taskflow.patterns.unordered_flow",
+)
+"""What brings along all of a worker, and what nearly every plugin wants."""
+
+
 def _import_all(config: dict[str, Any]) -> None:
     """Import all that a worker needs, with the drivers of this configuration; nothing is connected."""
-    import jobrunner.conductor.capture
-    import jobrunner.conductor.worker  # noqa: F401
+    for name in _WANTED:
+        importlib.import_module(name)
     from jobrunner.assemble import make_database
     from jobrunner.boards import open_board
     from jobrunner.config import Config

@@ -62,6 +62,8 @@ class WorkerProcess:
     ready: bool = False
     running: list[str] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
+    isolates: bool = False
+    """Whether it knows job types that run in processes of their own."""
     ended: int = 0
     used_s: float = 0.0
     """Seconds of processors that it has used."""

@@ -280,7 +280,7 @@ class Supervisor:
             self._apart.began(worker, message)
         elif kind == "ready":
             worker.ready = True
-            worker.types = message["types"]
+            worker.types, worker.isolates = message["types"], message["isolates"]
         elif kind == "pulse":
             worker.running = message["running"]
             worker.ended = message["ended"]

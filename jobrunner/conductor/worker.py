@@ -7,6 +7,7 @@ raises n epochs, and one round trip that takes the last ones off the board.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -59,6 +60,8 @@ CORRUPT_S = 60.0
 """A job whose row cannot be read is offered again after this time: somebody may have mended it."""
 ANY_CLASS_LIMIT = 64
 """With more job types than this a worker asks the board which classes there are before it claims."""
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""No job has this id."""
 SUSPECT_DEATHS = 2
 """A job with which so many owners died runs in a process of its own, so that it takes no others with it."""
 
@@ -246,7 +249,8 @@ class Worker:
         types = sorted(self._registry.job_types)
         nodes = (None, self.node)
         self._classes = frozenset(JobClass(type=name, node=node) for name in types for node in nodes)
-        self.channel.send("ready", types=types, problems=len(self._registry.problems))
+        isolates = any(job_type.wants_spares for job_type in self._registry.job_types.values())
+        self.channel.send("ready", types=types, problems=len(self._registry.problems), isolates=isolates)
 
     def _drain(self, board: Board) -> None:
         """Let running jobs come to their ends or atom borders, and tell the board of all of them."""
@@ -296,6 +300,8 @@ class Worker:
 
     def _run_own_job(self, board: Board) -> None:
         """Take a job over from the worker that claimed it; if that has lost it meanwhile, it is somebody else's."""
+        if self._own_job.empty():
+            self._rehearse(board)
         named = self._own_job.get()
         if named is None:
             return
@@ -304,6 +310,12 @@ class Worker:
         ids = board.pass_on(holder, self.owner, [job_id], lease=self.lease)
         if ids:
             self._start(ids, claimed_at + self.lease)
+
+    def _rehearse(self, board: Board) -> None:
+        """Make a spare's first statements ones that find nothing: they are made, connected and cached then."""
+        with contextlib.suppress(BoardUnavailable, StoreUnavailable):  # it will be said when there is a job
+            board.pass_on(self.owner, self.owner, [NOBODY], lease=self.lease)
+            begin(self._link, [NOBODY], owner=self.owner, node=self.node, tags=self._tags)
 
     def _plain_classes(self, board: Board) -> list[JobClass]:
         """The classes that can be claimed from: those that name capabilities are the scout's."""

@@ -91,7 +91,7 @@ class Machine:
         return self._system.ready(self.log_path.read_text(errors="replace"))
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """Its living processes by what they are: ``supervisor``, ``worker``, and ``other`` (its fork server, guardians)."""
+        """Its living processes: ``supervisor``, ``worker``, and ``other`` (its fork server, and guardians)."""
         found: dict[str, list[psutil.Process]] = {"supervisor": [], "worker": [], "other": []}
         if self._process is None or self._process.poll() is not None:
             return found

@@ -7,6 +7,7 @@ Everything waits with a deadline; what fails shows the ends of the conductors' l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -49,16 +50,15 @@ class Line:
     at: float
 
 
-def _workers_of(child: psutil.Process) -> list[psutil.Process]:
-    """The process itself, unless it is a guardian: then the worker that it has below it."""
+def _is_guardian(process: psutil.Process) -> bool:
+    return _name(process) == GUARDIAN
+
+
+def _name(process: psutil.Process) -> str:
     try:
-        if child.name() != GUARDIAN:
-            return [child]
-        return [
-            below for below in child.children() if below.name().startswith("jobrunner ") and lives(below.pid)
-        ]
+        return process.name()
     except psutil.NoSuchProcess:
-        return []
+        return ""
 
 
 def lives(pid: int) -> bool:
@@ -98,13 +98,23 @@ class Conductor:
         return self.log_path.read_text(errors="replace")
 
     def workers(self) -> list[psutil.Process]:
-        """Its worker processes that live: the children of its fork server, or of their guardians."""
+        """Its worker processes that live and claim jobs: children of its fork server."""
+        return [child for child in self._forked() if not _is_guardian(child)]
+
+    def alone(self) -> list[psutil.Process]:
+        """Its processes that live and run one job each, or wait for it: children of guardians."""
+        found: list[psutil.Process] = []
+        for guardian in filter(_is_guardian, self._forked()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [child for child in guardian.children() if _name(child).startswith("jobrunner ")]
+        return [child for child in found if lives(child.pid)]
+
+    def _forked(self) -> list[psutil.Process]:
         try:
             servers = psutil.Process(self.process.pid).children()
-            children = [child for server in servers for child in server.children() if lives(child.pid)]
+            return [child for server in servers for child in server.children() if lives(child.pid)]
         except psutil.NoSuchProcess:
             return []
-        return [worker for child in children for worker in _workers_of(child)]
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -117,19 +127,19 @@ class Conductor:
     def kill_all(self) -> None:
         """SIGKILL for all of it at once, as when the machine dies."""
         self.pause()
-        for process in [*self.workers(), psutil.Process(self.process.pid)]:
+        for process in [*self.workers(), *self.alone(), psutil.Process(self.process.pid)]:
             process.kill()
         self.process.wait()
 
     def pause(self) -> None:
         """SIGSTOP for all of it."""
         self.signal(signal.SIGSTOP)
-        for worker in self.workers():
+        for worker in [*self.workers(), *self.alone()]:
             worker.suspend()
 
     def resume(self) -> None:
         """SIGCONT for all of it."""
-        for worker in self.workers():
+        for worker in [*self.workers(), *self.alone()]:
             worker.resume()
         self.signal(signal.SIGCONT)
 
@@ -139,7 +149,7 @@ class Conductor:
 
     def end(self) -> None:
         """Be sure that nothing of it is left."""
-        left = self.workers()
+        left = [*self.workers(), *self.alone()]
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()

@@ -61,16 +61,16 @@ def test_others_share_the_workers_process_meanwhile(embedded: Cluster) -> None:
     assert embedded.job(plain).usage is None
 
 
-def test_spares_are_there_while_such_jobs_come_and_none_else(embedded: Cluster) -> None:
+def test_a_spare_waits_from_the_start_and_more_while_such_jobs_come(embedded: Cluster) -> None:
     alice = embedded.start()
     embedded.succeeded(embedded.post("quick"))
-    assert len(alice.workers()) == 1
-    embedded.succeeded(embedded.post("quick", posting=posted()))
-    embedded.until(lambda: len(alice.workers()) == 1 + SPARES, "spares wait")
-    spare = {worker.pid for worker in alice.workers()}
+    embedded.until(lambda: len(alice.alone()) == 1, "one spare waits, for there are types of such jobs")
+    spare = {worker.pid for worker in alice.alone()}
     job_id = embedded.post("quick", posting=posted())
     embedded.succeeded(job_id)
     assert embedded.started("only", job=job_id).pid in spare
+    embedded.until(lambda: len(alice.alone()) == SPARES, "more of them wait")
+    assert len(alice.workers()) == 1
     alice.signal(signal.SIGTERM)
     assert alice.wait() == 0
 
@@ -280,7 +280,9 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return not any(lives(process.pid) for process in processes)
 
 
-@pytest.mark.parametrize("how", ["ends", "is cancelled", "is killed", "conductor killed", "fork server killed"])
+@pytest.mark.parametrize(
+    "how", ["ends", "is cancelled", "is killed", "conductor killed", "fork server killed"]
+)
 def test_nothing_escapes_whatever_session_it_makes_for_itself(embedded: Cluster, how: str) -> None:
     alice = embedded.start(conductor__lease=30)
     gate = embedded.gate() if how == "ends" else ""
@@ -501,7 +503,7 @@ def test_it_ends_with_its_conductor_though_it_is_another_users(networked: Cluste
     alice = networked.start(conductor__run_as="nobody")
     job_id = networked.post("burn", seconds=30.0, evidence="", posting=posted(user="nobody"))
     networked.in_state(job_id, JobState.RUNNING)
-    own = next(worker for worker in alice.workers() if worker.username() == "nobody")
+    own = next(worker for worker in alice.alone() if worker.username() == "nobody")
     alice.kill()
     networked.until(lambda: not lives(own.pid), "its process has ended", within=3)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobrunner.conductor.channel import Channel
-from jobrunner.conductor.lone import ACQUITTED_S, SPARE_S, SPARES, SUSPECTS, LoneJobs, spares
+from jobrunner.conductor.lone import ACQUITTED_S, SETTLED_S, SPARE_S, SPARES, SUSPECTS, LoneJobs, spares
 from jobrunner.conductor.process import LoneJob, WorkerProcess
 from jobrunner.policies import RunLimits
 
@@ -72,11 +72,22 @@ def test_spares_are_wanted_while_such_jobs_come(channel: Channel) -> None:
     waiting.add(lone("own"), 0.0)
     assert waiting.spares_missing([], 0.0) == SPARES
     there = [runs(channel, None), runs(channel, lone("own"))]
+    assert waiting.spares_missing(there, 0.1) == 0  # one is about to begin
+    there[1].taken = True
     assert spares(there) == there[:1]
     assert waiting.spares_missing(there, 1.0) == SPARES - 1
     assert waiting.spares_missing(there, SPARE_S + 1) == -1
     there[0].dismissed = True
     assert waiting.spares_missing(there, SPARE_S + 1) == 0
+
+
+def test_one_waits_where_there_are_types_of_such_jobs(channel: Channel) -> None:
+    claims = WorkerProcess(slot=0, owner="claims", channel=channel, started=0.0)
+    assert LoneJobs(4).spares_missing([claims], SETTLED_S + 1) == 0
+    claims.isolates = True
+    assert LoneJobs(4).spares_missing([claims], SETTLED_S / 2) == 0
+    assert LoneJobs(4).spares_missing([claims], SETTLED_S + 1) == 1
+    assert LoneJobs(4, spares=0).spares_missing([claims], SETTLED_S + 1) == 0
 
 
 def test_nobody_waits_after_the_end(channel: Channel) -> None:
