@@ -21,7 +21,7 @@ SPARE_S = 60.0
 """So long after the last such job that many spares are kept; after that one, if there are types of such jobs."""
 SETTLED_S = 2.0
 """A conductor that has just started has other things to do than to make a spare that nobody has asked for."""
-ON_ITS_WAY_S = 0.5
+ON_ITS_WAY_S = 0.1
 """So long a spare is not made while a job's process is about to begin it: that has the processor first."""
 
 
@@ -67,7 +67,7 @@ class LoneJobs:
         workers = list(workers)
         missing = self._spares_wanted(workers, now) - len(spares(workers))
         on_its_way = any(
-            worker.lone is not None and not worker.taken and now - worker.given < ON_ITS_WAY_S
+            worker.lone is not None and now - worker.given < ON_ITS_WAY_S
             for worker in workers
         )
         return min(0, missing) if on_its_way else missing
