@@ -66,10 +66,7 @@ class LoneJobs:
         """How many spares are to be started now; less than 0: so many are to be ended."""
         workers = list(workers)
         missing = self._spares_wanted(workers, now) - len(spares(workers))
-        on_its_way = any(
-            worker.lone is not None and now - worker.given < ON_ITS_WAY_S
-            for worker in workers
-        )
+        on_its_way = any(worker.lone is not None and now - worker.given < ON_ITS_WAY_S for worker in workers)
         return min(0, missing) if on_its_way else missing
 
     def _spares_wanted(self, workers: Iterable[WorkerProcess], now: float) -> int:

@@ -12,6 +12,7 @@ nobody began before.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from jobrunner.errors import CorruptRow, LeaseLost, StoreUnavailable, UnknownJob
 from jobrunner.membership import Member
 from jobrunner.model import JOB_ID, CancelMode, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.adoption import adopted
+from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.jobsets import members_of
 from jobrunner.persistence.journal.backend import JournalBackend, load_flow
@@ -92,10 +94,15 @@ def run_job_then(
     try:
         _JobRun(parts, job, stop, fresh).run(tell)
     except Exception as error:  # noqa: BLE001 - the edge of a job
-        tell(_not_settled(job, error))
+        tell(not_settled(parts.writer.database, job, error))
 
 
-def _not_settled(job: Job, error: BaseException) -> Outcome:
+def not_settled(database: Database, job: Job, error: BaseException) -> Outcome:
+    """What is told of a job that was begun, and whose end could not be recorded as it should be.
+
+    One that an error of our own stopped is left here, with a note, so that nobody waits for it; with the last of
+    MAX_DEATHS such errors, or deaths of owners, it has failed.
+    """
     if isinstance(error, LeaseLost):
         log.warning("job %s: its lease was lost, so another conductor has it; this one stops", job.id)
         return Outcome(finished=False)
@@ -103,9 +110,17 @@ def _not_settled(job: Job, error: BaseException) -> Outcome:
         log.error(
             "job %s: %s It goes back to the board, and on from what is recorded.", job.id, error.message
         )
-    else:
-        log.error("job %s: an internal error; the job goes back to the board", job.id, exc_info=error)
-    return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
+        return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
+    log.error("job %s: an internal error of jobrunner's stopped it", job.id, exc_info=error)
+    left = outcome.stopped_by_us(job, error, again_s=RETRY_ELSEWHERE_S)
+    try:
+        hand_back(database, job, left, deaths=job.deaths + 1)
+    except LeaseLost:
+        return Outcome(finished=False)
+    except Exception as another:  # noqa: BLE001 - its next owner finds it as one whose owner died
+        log.error("job %s could not be left as it should be: %s", job.id, outcome.in_words(another))
+        return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
+    return Outcome(finished=left.is_off_board, delay=RETRY_ELSEWHERE_S, state=left.state)
 
 
 class _JobRun:
@@ -147,19 +162,22 @@ class _JobRun:
         try:
             with self.parts.baton.held():
                 settlement = followed_up(self.job, self._run_flow(journal, detail, stored))
-            journal.settle_then(settlement, lambda: tell(self._outcome(journal, settlement)))
+            journal.settle_then(settlement, lambda: self._tell(journal, settlement, tell))
         finally:
             self.backend.forget(journal)
 
-    def _outcome(self, journal: FlowJournal, settlement: Settlement) -> Outcome:
-        if journal.error is not None:
-            return _not_settled(self.job, journal.error)
-        return Outcome(
-            finished=settlement.is_off_board,
-            delay=_delay_of(settlement),
-            state=settlement.state,
-            awaits=settlement.awaits,
-        )
+    def _tell(self, journal: FlowJournal, settlement: Settlement, tell: Callable[[Outcome], None]) -> None:
+        """The journal's writer calls this: it must not wait for the database on this job's account."""
+        error = journal.error
+        if error is None:
+            tell(_outcome(settlement))
+        elif isinstance(error, LeaseLost | StoreUnavailable):
+            tell(not_settled(self.backend.database, self.job, error))
+        else:
+            leave = threading.Thread(
+                target=lambda: tell(not_settled(self.backend.database, self.job, error)), name="leaving"
+            )
+            leave.start()
 
     # -- load
 
@@ -348,6 +366,15 @@ class _JobRun:
         if engine.waiting and not self.stop.is_set():
             return outcome.waiting(self.job, engine.waiting.values())
         return outcome.stopped(self.stop.reason, self._cancel_mode())
+
+
+def _outcome(settlement: Settlement) -> Outcome:
+    return Outcome(
+        finished=settlement.is_off_board,
+        delay=_delay_of(settlement),
+        state=settlement.state,
+        awaits=settlement.awaits,
+    )
 
 
 def _delay_of(settlement: Settlement) -> float:

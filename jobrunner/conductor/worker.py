@@ -28,7 +28,7 @@ from jobrunner.conductor.ended import EndedJobs
 from jobrunner.conductor.leases import Held, HeldJobs
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.passing_on import PassingOn
-from jobrunner.conductor.run import RETRY_ELSEWHERE_S, Outcome, RunParts, run_job_then
+from jobrunner.conductor.run import RETRY_ELSEWHERE_S, Outcome, RunParts, not_settled, run_job_then
 from jobrunner.conductor.usage import used_before
 from jobrunner.conductor.waker import Waker
 from jobrunner.config import Config
@@ -360,14 +360,37 @@ class Worker:
             self._aftermath.note(job)
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
+        suspects = [job for job in begun.started if job.deaths >= SUSPECT_DEATHS and not self.alone]
         for job in begun.started:
-            if job.deaths < SUSPECT_DEATHS or self.alone:
-                self._run(job, fresh=job.id in begun.fresh)
-        for job in begun.started:
-            if job.deaths >= SUSPECT_DEATHS and not self.alone:
-                self._isolate(job)
+            if job not in suspects:
+                self._set_off(job, lambda job: self._run(job, fresh=job.id in begun.fresh))
+        for job in suspects:
+            self._set_off(job, self._isolate)
         for job in begun.apart:
-            self._leave_to_own_process(job)
+            self._set_off(job, self._leave_to_own_process)
+
+    def _set_off(self, job: Job, start: Callable[[Job], None]) -> None:
+        """Start a job that was claimed; what fails harms no other that was claimed with it."""
+        try:
+            start(job)
+        except Exception as error:  # noqa: BLE001 - the edge of a job
+            self._could_not_set_off(job, error)
+
+    def _could_not_set_off(self, job: Job, error: Exception) -> None:
+        held = self.held.get(job.id)
+        if held is not None:
+            self.held.remove(held)
+        self.held.not_begun([job.id])
+        self.held.back(job.id)
+        if job.owner == self.owner:  # it was begun
+            left = not_settled(self._database, job, error)
+            if left.finished:
+                self.ended.finished([job.id])
+            else:
+                self.ended.job_goes_back(job, delay=left.delay)
+        else:
+            log.error("job %s could not be left to a process of its own", job.id, exc_info=error)
+            self.ended.goes_back([job.id], delay=RETRY_ELSEWHERE_S)
 
     def _not_held(self, ids: list[str], until: float) -> list[str]:
         """Those of the claimed jobs that do not run here already: the board may have lost what it knew of a claim.
