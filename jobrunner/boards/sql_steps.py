@@ -50,15 +50,25 @@ def claim(
 
 
 def claim_these(
-    connection: Connection, database: Database, owner: str, job_ids: Sequence[str], lease_ms: int
+    connection: Connection,
+    database: Database,
+    owner: str,
+    job_ids: Sequence[str],
+    lease_ms: int,
+    early: bool = False,
 ) -> list[str]:
+    """Claim those of these jobs that wait, or are due; with ``early`` also the delayed ones."""
     rows = line.lock(connection, database, job_ids)
-    free = {row.job_id: row.place for row in rows if row.status == WAITING or row.due_ms <= row.now_ms}
+    free = {row.job_id: row.place for row in rows if _is_free(row, early)}
     if free:
         until = rows[0].now_ms + lease_ms
         line.update(connection, list(free.values()), status=CLAIMED, due_ms=until, owner=owner)
         line.tell(connection, database, (), lease_ms)
     return [job_id for job_id in job_ids if job_id in free]
+
+
+def _is_free(row: Any, early: bool) -> bool:
+    return row.status == WAITING or row.due_ms <= row.now_ms or (early and row.status == DELAYED)
 
 
 def keep(

@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 RETRY_ELSEWHERE_S = 15.0
 """A job that cannot run here now is offered again after this time."""
+MISFIT_MOST_S = 300.0
+"""The pause of a job that waits for other code doubles each time, up to this."""
 OUTPUT_MIN_BYTES = 64 * 1024
 """So much output a job may keep in each epoch, however much it kept before."""
 
@@ -161,10 +163,16 @@ class _JobRun:
         self.backend.adopt(journal, detail)
         try:
             with self.parts.baton.held():
-                settlement = followed_up(self.job, self._run_flow(journal, detail, stored))
+                settlement = self._in_order(self._run_flow(journal, detail, stored))
             journal.settle_then(settlement, lambda: self._tell(journal, settlement, tell))
         finally:
             self.backend.forget(journal)
+
+    def _in_order(self, settlement: Settlement) -> Settlement:
+        """With what follows; who could go on with a job has ended its search for a node that can."""
+        if self.job.misfits and settlement.misfits is None:
+            settlement = replace(settlement, misfits=0)
+        return followed_up(self.job, settlement)
 
     def _tell(self, journal: FlowJournal, settlement: Settlement, tell: Callable[[Outcome], None]) -> None:
         """The journal's writer calls this: it must not wait for the database on this job's account."""
@@ -312,7 +320,7 @@ class _JobRun:
         log.warning("job %s: %s", self.job.id, message)
         if stored and not isinstance(error, CorruptRow):
             note = f"Waiting for a node that can go on with it. {message}"
-            return Settlement(state=JobState.SUSPENDED, note=note)
+            return Settlement(state=JobState.SUSPENDED, note=note, misfits=self.job.misfits + 1)
         return Settlement(
             state=JobState.FAILED,
             error=JobError(kind="InvalidFlow", message=message, traceback=outcome.traceback_of(error)),
@@ -384,7 +392,14 @@ def _delay_of(settlement: Settlement) -> float:
         return max(0.0, at_ms / 1000 - time.time())
     if settlement.parked is Parked.HELD:
         return 0.0
+    if settlement.misfits:
+        return misfit_pause(settlement.misfits)
     return RETRY_ELSEWHERE_S if settlement.note else 0.0
+
+
+def misfit_pause(misfits: int) -> float:
+    """Seconds until a job is offered again whose code so many nodes in a row did not have."""
+    return min(MISFIT_MOST_S, RETRY_ELSEWHERE_S * 2 ** min(misfits - 1, 10))
 
 
 _DEFAULT_THREADS = 4

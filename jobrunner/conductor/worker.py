@@ -26,6 +26,7 @@ from jobrunner.conductor.channel import ORPHANED, Channel, Message
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.ended import EndedJobs
 from jobrunner.conductor.leases import Held, HeldJobs
+from jobrunner.conductor.misfits import Misfits
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.passing_on import PassingOn
 from jobrunner.conductor.run import RETRY_ELSEWHERE_S, Outcome, RunParts, not_settled, run_job_then
@@ -125,6 +126,7 @@ class Worker:
         self._pool = futures.ThreadPoolExecutor(self.slots, thread_name_prefix="job")
         self._board: Board | None = None
         self._aftermath = Aftermath(())
+        self._misfits = Misfits(database, lambda: self._registry, fits=self._fits, found=lambda: self._wake())
         self._own_job: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
 
     # -- life
@@ -169,6 +171,7 @@ class Worker:
             timeout=self.config.conductor.capability_timeout,
         )
         scout.start()
+        self._misfits.look_soon()
         log.info("worker %s takes jobs", self.owner)
         while not self._stopping.is_set():
             try:
@@ -281,6 +284,9 @@ class Worker:
         free = self.slots - len(self.held)
         claimed_at = boottime()
         ids = board.claim_these(self.owner, scout.take_approved(free), lease=self.lease)
+        ids += board.claim_these(
+            self.owner, self._misfits.take(free - len(ids)), lease=self.lease, early=True
+        )
         if not ids:
             ids = board.claim(self.owner, self._plain_classes(board), limit=free, lease=self.lease)
             self._backlog = len(ids) == free
@@ -564,6 +570,8 @@ class Worker:
         try:
             self._registry = self._load_registry(True)
             self._take_types()
+            if not self.alone:
+                self._misfits.look_soon()
             self._wake()
         except Exception:
             log.exception("the plugins could not be loaded again; the old ones stay")
