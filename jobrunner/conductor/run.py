@@ -399,7 +399,7 @@ def _delay_of(settlement: Settlement) -> float:
 
 def misfit_pause(misfits: int) -> float:
     """Seconds until a job is offered again whose code so many nodes in a row did not have."""
-    return min(MISFIT_MOST_S, RETRY_ELSEWHERE_S * 2 ** min(misfits - 1, 10))
+    return float(min(MISFIT_MOST_S, RETRY_ELSEWHERE_S * 2 ** min(misfits - 1, 10)))
 
 
 _DEFAULT_THREADS = 4
