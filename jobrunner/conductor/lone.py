@@ -21,8 +21,9 @@ SPARE_S = 60.0
 """So long after the last such job that many spares are kept; after that one, if there are types of such jobs."""
 SETTLED_S = 2.0
 """A conductor that has just started has other things to do than to make a spare that nobody has asked for."""
-ON_ITS_WAY_S = 0.1
-"""So long a spare is not made while a job's process is about to begin it: that has the processor first."""
+BEGINS_S, TAKES_S = 0.1, 1.0
+"""No spare is made while a job's process is about to begin it, which has the processor first: for so long after it was
+given its job, and until it has taken that over, but not for longer than the second."""
 
 
 class LoneJobs:
@@ -66,8 +67,7 @@ class LoneJobs:
         """How many spares are to be started now; less than 0: so many are to be ended."""
         workers = list(workers)
         missing = self._spares_wanted(workers, now) - len(spares(workers))
-        on_its_way = any(worker.lone is not None and now - worker.given < ON_ITS_WAY_S for worker in workers)
-        return min(0, missing) if on_its_way else missing
+        return min(0, missing) if any(_is_about_to_begin(worker, now) for worker in workers) else missing
 
     def _spares_wanted(self, workers: Iterable[WorkerProcess], now: float) -> int:
         if self._wanted_at is not None and now - self._wanted_at < SPARE_S:
@@ -81,6 +81,10 @@ class LoneJobs:
         self._waiting.clear()
         self._wanted_at = None
         return left
+
+
+def _is_about_to_begin(worker: WorkerProcess, now: float) -> bool:
+    return worker.lone is not None and now - worker.given < (BEGINS_S if worker.taken else TAKES_S)
 
 
 def spares(workers: Iterable[WorkerProcess]) -> list[WorkerProcess]:

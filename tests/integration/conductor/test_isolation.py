@@ -379,7 +379,9 @@ def test_a_later_owners_figures_go_on_from_the_former_ones(embedded: Cluster) ->
     embedded.until(lambda: sum(own.cpu_times()[:2]) > 1.4, "it has worked", within=10)
     own.kill()
     embedded.started("burn", job=job_id, times=2)
-    assert (embedded.job(job_id).usage or {}).get("cpu", 0) > 1.4  # written before anybody else could begin it
+    assert (embedded.job(job_id).usage or {}).get(
+        "cpu", 0
+    ) > 1.4  # written before anybody else could begin it
     embedded.open(embedded.gate())
     embedded.succeeded(job_id)
     embedded.until(lambda: (embedded.job(job_id).usage or {}).get("cpu", 0) > 2.9, "two owners' figures")

@@ -72,7 +72,9 @@ def test_spares_are_wanted_while_such_jobs_come(channel: Channel) -> None:
     waiting.add(lone("own"), 0.0)
     assert waiting.spares_missing([], 0.0) == SPARES
     there = [runs(channel, None), runs(channel, lone("own"))]
-    assert waiting.spares_missing(there, 0.05) == 0  # one is about to begin
+    assert waiting.spares_missing(there, 0.5) == 0  # one is about to begin
+    there[1].taken = True
+    assert waiting.spares_missing(there, 0.05) == 0
     assert spares(there) == there[:1]
     assert waiting.spares_missing(there, 1.0) == SPARES - 1
     assert waiting.spares_missing(there, SPARE_S + 1) == -1
