@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import selectors
 import signal
 import socket
 import traceback
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any
 
 from jobrunner import worker_entry
 from jobrunner.conductor.accounts import Account, become
 from jobrunner.conductor.channel import Channel, Message
+from jobrunner.conductor.descent import signal_descendants
+from jobrunner.conductor.guardian import END, NAME, Report, guard, read_reports
 from jobrunner.conductor.parent import call_it, end_with
 from jobrunner.conductor.sessions import signal_session
 from jobrunner.conductor.wakeup import Wakeup
@@ -46,10 +49,23 @@ def _note(number: int, frame: FrameType | None) -> None:
     """A signal did its work by ending the wait."""
 
 
+_WANTED = (
+    "jobrunner.conductor.capture",
+    "jobrunner.conductor.worker",
+    "jobrunner.plugins.holds",
+    "jobrunner.plugins.parameters",
+    "jobrunner.plugins.shapes",
+    "taskflow.patterns.graph_flow",
+    "taskflow.patterns.linear_flow",
+    "taskflow.patterns.unordered_flow",
+)
+"""What brings along all of a worker, and what nearly every plugin wants."""
+
+
 def _import_all(config: dict[str, Any]) -> None:
     """Import all that a worker needs, with the drivers of this configuration; nothing is connected."""
-    import jobrunner.conductor.capture
-    import jobrunner.conductor.worker  # noqa: F401
+    for name in _WANTED:
+        importlib.import_module(name)
     from jobrunner.assemble import make_database
     from jobrunner.boards import open_board
     from jobrunner.config import Config
@@ -66,10 +82,10 @@ def _import_all(config: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """A worker that lives. With one that is ``alone`` its whole session ends."""
+    """A worker that lives; one that is alone has its guardian here, who tells in ``report`` how it ended."""
 
     owner: str
-    alone: bool
+    report: int | None = None
 
 
 class _ForkServer:
@@ -114,35 +130,45 @@ class _ForkServer:
         return True
 
     def _fork(self, message: Message) -> None:
-        line = self._channel.descriptors.popleft()
-        server = os.getpid()
+        line, server = self._channel.descriptors.popleft(), os.getpid()
+        report = reports = None
         try:
+            if message.get("alone"):
+                report, reports = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             pid = os.fork()
         except OSError as error:
             self._channel.send("not_started", owner=message["owner"], error=str(error))
+            _close(report)
         else:
             if not pid:
-                self._be_worker(line, server, message)
-            self._children[pid] = _Child(message["owner"], message["alone"])
-        os.close(line)
+                self._be_child(line, server, message, reports)
+            self._children[pid] = _Child(message["owner"], report)
+        _close(line)
+        _close(reports)
 
-    def _be_worker(self, line: int, server: int, message: Message) -> None:
-        """What the child does; does not return, whatever happens."""
+    def _be_child(self, line: int, server: int, message: Message, reports: int | None) -> None:
+        """What a forked process does; does not return, whatever happens."""
         try:
             end_with(server)
-            os.setsid()  # a Ctrl-C does not reach it, and what it starts can be found
-            call_it(message["name"])
-            self._wakeup.__exit__(None, None, None)
-            self._selector.close()
-            self._channel.close()
-            if message["account"] is not None:
-                become(Account.from_json(message["account"]))
-                end_with(server)  # who changes its user loses that
-            worker_entry.start(line)
+            os.setsid()  # a Ctrl-C does not reach it
+            self._let_go()
+            if reports is None:
+                _be_worker(line, message)
+            else:
+                call_it(NAME)
+                guard(lambda: _be_worker(line, message), parent=server, reports=reports, lines=[line])
         except BaseException:  # noqa: BLE001 - the edge of a process
             traceback.print_exc()
         finally:
             os._exit(1)
+
+    def _let_go(self) -> None:
+        """A child has nothing to do with what the server waits for."""
+        self._wakeup.__exit__(None, None, None)
+        self._selector.close()
+        self._channel.close()
+        for child in self._children.values():
+            _close(child.report)
 
     def _kill(self, owner: str, number: int) -> None:
         """Signal a worker. Until it is reaped, which only this process does, nobody else has its process id."""
@@ -152,24 +178,52 @@ class _ForkServer:
         self._channel.send("alive")
 
     def _signal(self, pid: int, child: _Child, number: int) -> None:
-        os.kill(pid, number)
-        if child.alone:
-            signal_session(pid, number)
+        """Signal a worker, and if it is alone all that it has started."""
+        if child.report is None:
+            os.kill(pid, number)
+        elif number != signal.SIGKILL:
+            signal_descendants(pid, number)
+        else:
+            os.kill(pid, END)
+            os.kill(pid, signal.SIGCONT)  # if somebody stopped it
 
     def _reap(self) -> None:
-        """Tell of the workers that ended. What one that was alone leaves behind ends with it, before its id is free."""
+        """Tell of the workers that ended."""
         while self._children:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if found is None:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
                 return
-            child = self._children.pop(found.si_pid)
-            if child.alone:
-                signal_session(found.si_pid, signal.SIGKILL)
-            _, status = os.waitpid(found.si_pid, 0)
-            self._channel.send("ended", owner=child.owner, code=os.waitstatus_to_exitcode(status))
+            child = self._children.pop(pid)
+            ended = Report(code=os.waitstatus_to_exitcode(status))
+            if child.report is not None:
+                ended = _last_report(child.report, ended)
+            self._channel.send("ended", owner=child.owner, **asdict(ended))
 
     def _end_all(self) -> None:
         for pid, child in self._children.items():
             self._signal(pid, child, signal.SIGKILL)
         for pid in self._children:
             os.waitpid(pid, 0)
+
+
+def _be_worker(line: int, message: Message) -> None:
+    call_it(message["name"])
+    if message["account"] is not None:
+        parent = os.getppid()
+        become(Account.from_json(message["account"]))
+        end_with(parent)  # who changes its user loses that
+    worker_entry.start(line)
+
+
+def _last_report(pipe: int, guardians: Report) -> Report:
+    """How a worker ended that was alone. If somebody killed its guardian, what is of its session still ends here."""
+    pid, report = read_reports(pipe)
+    if report is None and pid is not None:
+        signal_session(pid, signal.SIGKILL)
+    os.close(pipe)
+    return report or guardians
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)

@@ -210,6 +210,8 @@ class Job:
     """What its run in a process of its own has used: ``cpu`` seconds, ``memory`` and ``peak`` bytes; see usage.py."""
     adopted: bool = False
     """A person allowed its flow, half done, to go on with other code."""
+    misfits: int = 0
+    """So often in a row whoever claimed it had other code than it began with."""
     from_results: bool = False
     """Some of its parameters were results of other jobs, and nobody has compared them with its type's yet."""
 

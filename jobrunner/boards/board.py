@@ -82,8 +82,13 @@ class Board(abc.ABC):
         """
 
     @abc.abstractmethod
-    def claim_these(self, owner: str, job_ids: Sequence[str], *, lease: float) -> list[str]:
-        """Claim those of the given jobs that are still waiting; their ids. For candidates seen by ``peek``."""
+    def claim_these(
+        self, owner: str, job_ids: Sequence[str], *, lease: float, early: bool = False
+    ) -> list[str]:
+        """Claim those of the given jobs that are still waiting; their ids. For candidates seen by ``peek``.
+
+        :param early: claim them also before their time has come, if nobody has
+        """
 
     @abc.abstractmethod
     def peek(self, classes: Collection[JobClass], *, limit: int, skip: int = 0) -> list[str]:

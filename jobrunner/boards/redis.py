@@ -75,8 +75,12 @@ class RedisBoard(Board):
             if good or not (claimed or more):
                 return good
 
-    def claim_these(self, owner: str, job_ids: Sequence[str], *, lease: float) -> list[str]:
-        return list(self._redis.run("claim_these", owner, _ms(lease), *job_ids)) if job_ids else []
+    def claim_these(
+        self, owner: str, job_ids: Sequence[str], *, lease: float, early: bool = False
+    ) -> list[str]:
+        if not job_ids:
+            return []
+        return list(self._redis.run("claim_these", owner, _ms(lease), int(early), *job_ids))
 
     def peek(self, classes: Collection[JobClass], *, limit: int, skip: int = 0) -> list[str]:
         keys = sorted({job_class.key for job_class in classes})

@@ -77,8 +77,10 @@ class SqlBoard(Board):
             if claimed or not more:
                 return claimed
 
-    def claim_these(self, owner: str, job_ids: Sequence[str], *, lease: float) -> list[str]:
-        claimed = (self._write(steps.claim_these, owner, page, _ms(lease)) for page in pages(job_ids))
+    def claim_these(
+        self, owner: str, job_ids: Sequence[str], *, lease: float, early: bool = False
+    ) -> list[str]:
+        claimed = (self._write(steps.claim_these, owner, page, _ms(lease), early) for page in pages(job_ids))
         return [job_id for page in claimed for job_id in page]
 
     def peek(self, classes: Collection[JobClass], *, limit: int, skip: int = 0) -> list[str]:

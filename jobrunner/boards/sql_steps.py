@@ -50,15 +50,26 @@ def claim(
 
 
 def claim_these(
-    connection: Connection, database: Database, owner: str, job_ids: Sequence[str], lease_ms: int
+    connection: Connection,
+    database: Database,
+    owner: str,
+    job_ids: Sequence[str],
+    lease_ms: int,
+    early: bool = False,
 ) -> list[str]:
+    """Claim those of these jobs that wait, or are due; with ``early`` also the delayed ones."""
     rows = line.lock(connection, database, job_ids)
-    free = {row.job_id: row.place for row in rows if row.status == WAITING or row.due_ms <= row.now_ms}
+    free = {row.job_id: row.place for row in rows if _is_free(row, early)}
     if free:
         until = rows[0].now_ms + lease_ms
         line.update(connection, list(free.values()), status=CLAIMED, due_ms=until, owner=owner)
         line.tell(connection, database, (), lease_ms)
     return [job_id for job_id in job_ids if job_id in free]
+
+
+def _is_free(row: Any, early: bool) -> bool:
+    """Whether the row, as locked, is no living claim; and, unless it is early, due."""
+    return row.status == WAITING or row.due_ms <= row.now_ms or (early and row.status == DELAYED)
 
 
 def keep(
@@ -114,7 +125,7 @@ def call(
     free = [
         job_id
         for job_id in job_ids
-        if (row := rows.get(job_id)) is not None and row.class_key in keys and _is_free(row)
+        if (row := rows.get(job_id)) is not None and row.class_key in keys and _is_free(row, early=True)
     ][: max(limit, 0)]
     if free:
         until = rows[free[0]].now_ms + lease_ms
@@ -206,11 +217,6 @@ def _put_back(connection: Connection, database: Database, rows: Sequence[sa.Row[
     line.update(connection, [row.place for row in rows], status=status, due_ms=due_ms, owner=None)
     ready = set() if delay_ms > 0 else {row.class_key for row in rows}
     line.tell(connection, database, ready, delay_ms if delay_ms > 0 else None)
-
-
-def _is_free(row: sa.Row[Any]) -> bool:
-    """Whether the row, as locked, is no living claim."""
-    return bool(row.status != CLAIMED or row.due_ms <= row.now_ms)
 
 
 def _is_claimed_by(row: sa.Row[Any], owner: str) -> bool:

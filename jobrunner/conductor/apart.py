@@ -140,13 +140,13 @@ class Apart:
             Watched(
                 owner=worker.owner,
                 job_id=job.job_id,
-                pid=message["pid"],
+                guardian=message["guardian"],
                 epoch=message["epoch"],
                 attempt=message["attempt"],
                 limits=job.limits,
                 deadline=deadline,
                 heeded=message["undoes"],
-                usage=Usage.after(job.used),
+                usage=Usage.after(message["used"]),
             )
         )
 
@@ -164,7 +164,10 @@ class Apart:
         self.ended_here += 1
         watched = self.watch.remove(worker.owner)
         if watched is not None:
-            self._chores.last_usage(_usage_note(watched, ended=True))
+            watched.usage.end(cpu=worker.cpu, peak=worker.peak)
+            note = _usage_note(watched, ended=True)
+            # Who died with a job is followed by another owner, or attempt, whose figures go on from these.
+            (self._chores.last_usage if code == 0 else self._chores.usage_first)(note)
         verdict = None if watched is None or code == 0 else watched.verdict
         if verdict is None or worker.ended_on_purpose:
             self._tell(job.holder, "left", id=job.job_id, by_force=False)

@@ -76,6 +76,8 @@ class _Dead:
     settlement: Settlement | None = None
     """How the job, which was alone with it, is left, unless it left it itself."""
     then: Callable[[], None] = lambda: None
+    usage: UsageNote | None = None
+    """What the job has used, which was alone with it; written before anybody else can begin it."""
 
 
 class Chores:
@@ -189,6 +191,10 @@ class Chores:
         """Soon leave the job of an owner that is ended by force, unless that did so itself; then ``then`` is called."""
         self._dead.put(_Dead(owner=owner, on_purpose=True, job_id=job_id, settlement=settlement, then=then))
 
+    def usage_first(self, note: UsageNote) -> None:
+        """Soon write what a job has used whose process died; before what is said next of that process is done."""
+        self._dead.put(_Dead(owner=note.owner, on_purpose=True, usage=note))
+
     def last_usage(self, note: UsageNote) -> None:
         """Soon write what a job has used that has ended."""
         self._last_usage.put(note)
@@ -199,6 +205,9 @@ class Chores:
             try:
                 self._release(dead)
             except JobrunnerError as error:
+                if dead.usage is not None:
+                    self.last_usage(dead.usage)
+                    continue
                 log.warning("%s The jobs of %s are free when their leases end.", error.message, dead.owner)
             except Exception:
                 log.exception("the jobs of %s could not be handed back", dead.owner)
@@ -206,6 +215,9 @@ class Chores:
                 dead.then()
 
     def _release(self, dead: _Dead) -> None:
+        if dead.usage is not None:
+            note_usage(self._database, [dead.usage])
+            return
         left: Settlement | None = None
         handed_back: list[str] = []
         if dead.job_id is not None and dead.settlement is not None:

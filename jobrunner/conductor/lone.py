@@ -1,8 +1,8 @@
 """Jobs in processes of their own: who waits for one, how many may run, and the spare processes that make it quick.
 
-A spare is a process that has everything a job needs, loaded plugins and connections, and waits for its job; there are
-some only while such jobs come. A job that runs as another user gets none: its process has to be that user's before it
-loads plugins. No process ever runs a second job.
+A spare is a process that has everything a job needs, loaded plugins and connections, and waits for its job; there is
+one where there are types of such jobs, and some more while they come. A job that runs as another user gets none: its
+process has to be that user's before it loads plugins. No process ever runs a second job.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ ACQUITTED_S = 5.0
 """Suspects that have run for so long do not keep others waiting."""
 SPARES = 2
 SPARE_S = 60.0
-"""So long after the last such job spares are kept."""
+"""So long after the last such job that many spares are kept; after that one, if there are types of such jobs."""
+SETTLED_S = 2.0
+"""A conductor that has just started has other things to do than to make a spare that nobody has asked for."""
+BEGINS_S, TAKES_S = 0.1, 1.0
+"""No spare is made while a job's process is about to begin it, which has the processor first: for so long after it was
+given its job, and until it has taken that over, but not for longer than the second."""
 
 
 class LoneJobs:
@@ -59,9 +64,15 @@ class LoneJobs:
         return None
 
     def spares_missing(self, workers: Iterable[WorkerProcess], now: float) -> int:
-        """How many spares are to be started; less than 0: so many are to be ended."""
-        wanted = self._wanted_at is not None and now - self._wanted_at < SPARE_S
-        return (self._spares if wanted else 0) - len(spares(workers))
+        """How many spares are to be started now; less than 0: so many are to be ended."""
+        workers = list(workers)
+        missing = self._spares_wanted(workers, now) - len(spares(workers))
+        return min(0, missing) if any(_is_about_to_begin(worker, now) for worker in workers) else missing
+
+    def _spares_wanted(self, workers: Iterable[WorkerProcess], now: float) -> int:
+        if self._wanted_at is not None and now - self._wanted_at < SPARE_S:
+            return self._spares
+        return int(self._spares > 0 and any(w.isolates and now - w.started > SETTLED_S for w in workers))
 
     def clear(self) -> list[LoneJob]:
         """Nobody gets a process any more; who waited for one."""
@@ -70,6 +81,10 @@ class LoneJobs:
         self._waiting.clear()
         self._wanted_at = None
         return left
+
+
+def _is_about_to_begin(worker: WorkerProcess, now: float) -> bool:
+    return worker.lone is not None and now - worker.given < (BEGINS_S if worker.taken else TAKES_S)
 
 
 def spares(workers: Iterable[WorkerProcess]) -> list[WorkerProcess]:

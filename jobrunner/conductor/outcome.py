@@ -16,7 +16,8 @@ from jobrunner.conductor.engine import JobEngine
 from jobrunner.errors import JobrunnerError
 from jobrunner.model import CancelMode, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.flows import META_KEY
-from jobrunner.persistence.settling import HELD_NOTE, Settlement
+from jobrunner.persistence.ownership import MAX_DEATHS
+from jobrunner.persistence.settling import HELD_NOTE, Settlement, followed_up
 from jobrunner.persistence.signals import awaits_of
 from jobrunner.stopping import StopReason
 from jobrunner.waits import Waiting
@@ -114,6 +115,20 @@ def waiting(job: Job, waits: Iterable[Waiting]) -> Settlement:
     if times:
         return Settlement(state=JobState.SUSPENDED, awaits=awaits, available_ms=min(times))
     return Settlement(state=JobState.SUSPENDED, awaits=awaits, parked=Parked.SIGNAL)
+
+
+def stopped_by_us(job: Job, error: BaseException, *, again_s: float) -> Settlement:
+    """How a job is left that an error of our own stopped: it is tried again, but not for ever."""
+    what = f"An internal error of jobrunner's stopped it on node {job.node}: {in_words(error)}"
+    if job.deaths + 1 < MAX_DEATHS:
+        note = f"{what} It goes on in {again_s:g} s from what is recorded; the conductor's log tells more."
+        return Settlement(state=JobState.SUSPENDED, note=note)
+    message = (
+        f"{what} That, or the death of its process, has come {MAX_DEATHS} times, so it is set aside; what it had done "
+        "was kept. `jobrunner retry` runs it again."
+    )
+    error_of_ours = JobError(kind="InternalError", message=message, traceback=traceback_of(error))
+    return followed_up(job, Settlement(state=JobState.FAILED, error=error_of_ours))
 
 
 def job_error(engine: JobEngine, problem: Exception) -> JobError:

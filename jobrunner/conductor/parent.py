@@ -14,7 +14,7 @@ _prctl = ctypes.CDLL(None).prctl
 _prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
-def end_with(parent: int) -> None:
+def end_with(parent: int, number: int = signal.SIGKILL) -> None:
     """Have the kernel kill this process when its parent ends, whatever its threads are doing then.
 
     A thread that listens for the end of a line cannot act on it while a task keeps the interpreter to itself. To be
@@ -22,8 +22,9 @@ def end_with(parent: int) -> None:
     Where a sandbox forbids it, the end of the line is what is left.
 
     :param parent: its process id; if that is gone already, this process ends here
+    :param number: the signal that is sent instead, to one that does what is to be done then
     """
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(ORPHANED)
 

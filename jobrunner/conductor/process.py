@@ -30,8 +30,6 @@ class LoneJob:
     holder: str
     limits: RunLimits | None = None
     timeout: float | None = None
-    used: Mapping[str, Any] | None = None
-    """What former owners' processes used in its attempt."""
 
     @classmethod
     def from_message(cls, message: Message, holder: str) -> LoneJob:
@@ -41,7 +39,6 @@ class LoneJob:
             holder=holder,
             limits=None if limits is None else RunLimits.from_json(limits),
             timeout=message["timeout"],
-            used=message["used"],
         )
 
 
@@ -65,6 +62,8 @@ class WorkerProcess:
     ready: bool = False
     running: list[str] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
+    isolates: bool = False
+    """Whether it knows job types that run in processes of their own."""
     ended: int = 0
     used_s: float = 0.0
     """Seconds of processors that it has used."""
@@ -77,6 +76,10 @@ class WorkerProcess:
     """It closed its line: it ends, or is made to."""
     code: int | None = None
     """Its exit code, or less than 0 the number of the signal that ended it; None while it lives."""
+    cpu: float = 0.0
+    """Of one that was alone: seconds of processors that it used, with all that it started, when it has ended."""
+    peak: int = 0
+    """Of one that was alone: bytes that the largest of its processes had in memory."""
 
     @property
     def alone(self) -> bool:

@@ -12,6 +12,7 @@ nobody began before.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from jobrunner.errors import CorruptRow, LeaseLost, StoreUnavailable, UnknownJob
 from jobrunner.membership import Member
 from jobrunner.model import JOB_ID, CancelMode, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.adoption import adopted
+from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.jobsets import members_of
 from jobrunner.persistence.journal.backend import JournalBackend, load_flow
@@ -47,6 +49,8 @@ log = logging.getLogger(__name__)
 
 RETRY_ELSEWHERE_S = 15.0
 """A job that cannot run here now is offered again after this time."""
+MISFIT_MOST_S = 300.0
+"""The pause of a job that waits for other code doubles each time, up to this."""
 OUTPUT_MIN_BYTES = 64 * 1024
 """So much output a job may keep in each epoch, however much it kept before."""
 
@@ -94,10 +98,15 @@ def run_job_then(
     try:
         _JobRun(parts, job, stop, fresh).run(tell)
     except Exception as error:  # noqa: BLE001 - the edge of a job
-        tell(_not_settled(job, error))
+        tell(not_settled(parts.writer.database, job, error))
 
 
-def _not_settled(job: Job, error: BaseException) -> Outcome:
+def not_settled(database: Database, job: Job, error: BaseException) -> Outcome:
+    """What is told of a job that was begun, and whose end could not be recorded as it should be.
+
+    One that an error of our own stopped is left here, with a note, so that nobody waits for it; with the last of
+    MAX_DEATHS such errors, or deaths of owners, it has failed.
+    """
     if isinstance(error, LeaseLost):
         log.warning("job %s: its lease was lost, so another conductor has it; this one stops", job.id)
         return Outcome(finished=False)
@@ -105,9 +114,17 @@ def _not_settled(job: Job, error: BaseException) -> Outcome:
         log.error(
             "job %s: %s It goes back to the board, and on from what is recorded.", job.id, error.message
         )
-    else:
-        log.error("job %s: an internal error; the job goes back to the board", job.id, exc_info=error)
-    return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
+        return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
+    log.error("job %s: an internal error of jobrunner's stopped it", job.id, exc_info=error)
+    left = outcome.stopped_by_us(job, error, again_s=RETRY_ELSEWHERE_S)
+    try:
+        hand_back(database, job, left, deaths=job.deaths + 1)
+    except LeaseLost:
+        return Outcome(finished=False)
+    except Exception as another:  # noqa: BLE001 - its next owner finds it as one whose owner died
+        log.error("job %s could not be left as it should be: %s", job.id, outcome.in_words(another))
+        return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
+    return Outcome(finished=left.is_off_board, delay=RETRY_ELSEWHERE_S, state=left.state)
 
 
 class _JobRun:
@@ -148,21 +165,29 @@ class _JobRun:
         self.backend.adopt(journal, detail)
         try:
             with self.parts.baton.held():
-                settlement = followed_up(self.job, self._run_flow(journal, detail, stored))
-            journal.settle_then(settlement, lambda: tell(self._outcome(journal, settlement)))
+                settlement = self._in_order(self._run_flow(journal, detail, stored))
+            journal.settle_then(settlement, lambda: self._tell(journal, settlement, tell))
         finally:
             self.backend.forget(journal)
 
-    def _outcome(self, journal: FlowJournal, settlement: Settlement) -> Outcome:
-        if journal.error is not None:
-            return _not_settled(self.job, journal.error)
-        return Outcome(
-            finished=settlement.is_off_board,
-            delay=_delay_of(settlement),
-            state=settlement.state,
-            awaits=settlement.awaits,
-            prefers=None if settlement.placement is None else settlement.placement.prefer,
-        )
+    def _in_order(self, settlement: Settlement) -> Settlement:
+        """With what follows; who could go on with a job has ended its search for a node that can."""
+        if self.job.misfits and settlement.misfits is None:
+            settlement = replace(settlement, misfits=0)
+        return followed_up(self.job, settlement)
+
+    def _tell(self, journal: FlowJournal, settlement: Settlement, tell: Callable[[Outcome], None]) -> None:
+        """The journal's writer calls this: it must not wait for the database on this job's account."""
+        error = journal.error
+        if error is None:
+            tell(_outcome(settlement))
+        elif isinstance(error, LeaseLost | StoreUnavailable):
+            tell(not_settled(self.backend.database, self.job, error))
+        else:
+            leave = threading.Thread(
+                target=lambda: tell(not_settled(self.backend.database, self.job, error)), name="leaving"
+            )
+            leave.start()
 
     # -- load
 
@@ -297,7 +322,7 @@ class _JobRun:
         log.warning("job %s: %s", self.job.id, message)
         if stored and not isinstance(error, CorruptRow):
             note = f"Waiting for a node that can go on with it. {message}"
-            return Settlement(state=JobState.SUSPENDED, note=note)
+            return Settlement(state=JobState.SUSPENDED, note=note, misfits=self.job.misfits + 1)
         return Settlement(
             state=JobState.FAILED,
             error=JobError(kind="InvalidFlow", message=message, traceback=outcome.traceback_of(error)),
@@ -353,6 +378,16 @@ class _JobRun:
         return outcome.stopped(self.stop.reason, self._cancel_mode())
 
 
+def _outcome(settlement: Settlement) -> Outcome:
+    return Outcome(
+        finished=settlement.is_off_board,
+        delay=_delay_of(settlement),
+        state=settlement.state,
+        awaits=settlement.awaits,
+        prefers=None if settlement.placement is None else settlement.placement.prefer,
+    )
+
+
 def _delay_of(settlement: Settlement) -> float:
     """Seconds until the job is offered again."""
     at_ms = settlement.available_ms if settlement.again_ms is None else settlement.again_ms
@@ -360,7 +395,14 @@ def _delay_of(settlement: Settlement) -> float:
         return max(0.0, at_ms / 1000 - time.time())
     if settlement.parked is Parked.HELD:
         return 0.0
+    if settlement.misfits:
+        return misfit_pause(settlement.misfits)
     return RETRY_ELSEWHERE_S if settlement.note else 0.0
+
+
+def misfit_pause(misfits: int) -> float:
+    """Seconds until a job is offered again whose code so many nodes in a row did not have."""
+    return float(min(MISFIT_MOST_S, RETRY_ELSEWHERE_S * 2 ** min(misfits - 1, 10)))
 
 
 _DEFAULT_THREADS = 4

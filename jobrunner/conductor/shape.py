@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from taskflow.atom import Atom
+from taskflow.engines.action_engine.compiler import PatternCompiler
 
 from jobrunner.errors import InvalidFlow
 from jobrunner.model import Json
@@ -58,6 +59,13 @@ def shape_of(engine: JobEngine) -> Shape:
     """The shape of the engine's flow, which is compiled."""
     order = tuple(atom.name for atom in engine.atoms_in_order())
     return Shape(order=order, print=fingerprint(engine.compilation.execution_graph))
+
+
+def shape_of_flow(flow: Any) -> Shape:
+    """The shape of a flow that nobody runs yet; raises what TaskFlow raises for one that is none."""
+    graph = PatternCompiler(flow).compile().execution_graph
+    order = tuple(node.name for node in graph.topological_sort() if isinstance(node, Atom))
+    return Shape(order=order, print=fingerprint(graph))
 
 
 def fingerprint(graph: Any) -> str:

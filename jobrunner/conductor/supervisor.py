@@ -294,7 +294,7 @@ class Supervisor:
             self._apart.began(worker, message)
         elif kind == "ready":
             worker.ready = True
-            worker.types = message["types"]
+            worker.types, worker.isolates = message["types"], message["isolates"]
         elif kind == "pulse":
             worker.running = message["running"]
             worker.ended = message["ended"]
@@ -313,7 +313,9 @@ class Supervisor:
             if worker is None:
                 continue
             if message["kind"] == "ended":
-                worker.code = message["code"]
+                worker.code, worker.cpu, worker.peak = message["code"], message["cpu"], message["peak"]
+                if message["left"]:
+                    log.error("%d processes of %s could not be ended", message["left"], worker.owner)
             elif message["kind"] == "not_started":
                 self._was_not_started(worker, message["error"])
 

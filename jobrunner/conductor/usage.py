@@ -1,26 +1,27 @@
 """What the processes of jobs use, as the kernel counts it; looked at from outside.
 
-A job's figures are those of its session: its own process and all that its tasks started and that is of the session
-still. What processes share in memory counts for each of them. Jobs in threads have no figures of their own: the kernel
-counts for processes.
+A job's figures are those of all processes below its guardian: its own and all that its tasks have started. What
+processes share in memory counts for each of them. Jobs in threads have no figures of their own: the kernel counts for
+processes. A look costs some microseconds for each process of the job's, however many others the machine has.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
-
-from jobrunner.conductor.sessions import members
+from jobrunner.conductor.descent import RSS, TIMES, WAITED_TIMES, descendants, stat_of
 from jobrunner.model import Job
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """A session at one moment: seconds of processor time so far, bytes in memory, how many processes."""
+    """A job's processes at one moment: seconds of processor time so far, bytes in memory, how many they are."""
 
     cpu: float
     memory: int
@@ -40,7 +41,10 @@ class Usage:
     peak: int = 0
     percent: float = 0.0
     """Of one processor, between the last two samples."""
+    worked: float = 0.0
+    """Seconds by which samples grew. A process that nobody waits for takes its own along; then ``cpu`` stands still."""
     _at: float | None = field(default=None)
+    _last: float = field(default=0.0)
 
     @classmethod
     def after(cls, used: Mapping[str, Any] | None) -> Usage:
@@ -51,11 +55,17 @@ class Usage:
 
     def note(self, sample: Sample, now: float) -> None:
         """Take a sample; processor time that an ended process did not pass on to its parent is not lost."""
+        grown = max(0.0, sample.cpu - self._last)
         if self._at is not None and now > self._at:
-            self.percent = 100 * max(0.0, sample.cpu - self.cpu) / (now - self._at)
-        self._at = now
+            self.percent = 100 * grown / (now - self._at)
+        self._at, self._last = now, sample.cpu
+        self.worked += grown
         self.cpu = max(self.cpu, sample.cpu)
         self.memory, self.peak = sample.memory, max(self.peak, sample.memory)
+
+    def end(self, *, cpu: float, peak: int) -> None:
+        """Take what the kernel says when all is over: also of what began and ended between two samples."""
+        self.cpu, self.peak, self.memory = max(self.cpu, cpu), max(self.peak, peak), 0
 
     def to_json(self, *, attempt: int, ended: bool) -> dict[str, Any]:
         """As it is kept with the job."""
@@ -73,20 +83,24 @@ def used_before(job: Job) -> dict[str, Any] | None:
     return dict(used) if used is not None and used.get("attempt") == job.attempt else None
 
 
-def look(leaders: Collection[int]) -> dict[int, Sample]:
-    """The sessions that these processes lead, by their process ids; one pass over the machine's processes."""
-    sessions = members(frozenset(leaders))
-    return {leader: _sum(pids) for leader, pids in sessions.items() if pids}
+def look(guardian: int) -> Sample | None:
+    """What is below a guardian; None if it is gone.
 
-
-def _sum(pids: Collection[int]) -> Sample:
-    cpu, memory, number = 0.0, 0, 0
-    for pid in pids:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            with process.oneshot():
-                times, resident = process.cpu_times(), process.memory_info().rss
-            cpu += times.user + times.system + times.children_user + times.children_system
-            memory += resident
+    A parent is looked at before its children: one that ends meanwhile is missed until the next look, rather than
+    counted once by itself and once with its parent.
+    """
+    own = stat_of(guardian)
+    if own is None:
+        return None
+    ticks, pages, number = _sum_of(own, WAITED_TIMES), 0, 0
+    for pid in descendants(guardian):
+        stat = stat_of(pid)
+        if stat is not None:
+            ticks += _sum_of(stat, TIMES)
+            pages += int(stat[RSS])
             number += 1
-    return Sample(cpu=cpu, memory=memory, processes=number)
+    return Sample(cpu=ticks / _TICKS, memory=pages * _PAGE, processes=number)
+
+
+def _sum_of(stat: list[bytes], part: slice) -> int:
+    return sum(map(int, stat[part]))

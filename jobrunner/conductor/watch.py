@@ -9,6 +9,7 @@ it takes others with it.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 from collections import deque
@@ -26,7 +27,13 @@ log = logging.getLogger(__name__)
 
 SAMPLE_S = 1.0
 CLOSE_S = 0.2
-"""So often those are looked at that have a memory limit, or were asked to stop."""
+"""So often those are looked at that have a memory limit."""
+AGAIN_S = 1.0
+"""Who was killed so long ago, and lives, is killed again."""
+LEAST_S = 0.02
+"""Between two rounds, whatever is due."""
+STALL_S = 5.0
+"""Who was not looked at for so long after its time could not run, either."""
 KNOWS_S = 1.0
 """It has so long to say that it knows that it was asked, before what it has started is told to end."""
 MARKS = 60
@@ -35,11 +42,12 @@ MARKS = 60
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Watched:
-    """A job's run in a process of its own, as it is seen from outside; the process leads its session."""
+    """A job's run in a process of its own, as it is seen from outside."""
 
     owner: str
     job_id: str
-    pid: int
+    guardian: int
+    """The process below which all of it is."""
     epoch: int
     attempt: int
     limits: RunLimits
@@ -56,12 +64,23 @@ class Watched:
     knows: bool = False
     """It said that it knows that it was asked."""
     warned: bool = False
+    is_lost: bool = False
+    """Its lease is lost: undoing would count for nothing, either."""
     cancel: CancelMode | None = None
     marks: deque[tuple[float, float]] = field(default_factory=deque)
+    looks_at: float = 0.0
+    """When it is to be looked at next."""
 
-    def needs_care(self) -> bool:
-        """Whether it has to be looked at often."""
-        return self.limits.memory is not None or (self.ends_at is not None and not self.heeded)
+    def until_next(self, now: float) -> float:
+        """Seconds until there is something to do about it."""
+        at = self.looks_at
+        if not self.heeded:
+            times = (self.deadline, self.ends_at) if self.ends_at is None else (self.ends_at,)
+            at = min(at, *(time for time in times if time is not None), self._warns_at())
+        return max(0.0, at - now)
+
+    def _warns_at(self) -> float:
+        return self.asked_at + KNOWS_S if self.ends_at is not None and not self.warned else math.inf
 
     def ask(self, verdict: Settlement, now: float) -> None:
         """It was asked to stop: so it is left, unless it comes to an atom border in time."""
@@ -73,14 +92,18 @@ class Watched:
         """Take a sample, and find out whether a limit is passed."""
         self.usage.note(sample, now)
         limits = self.limits
+        self.looks_at = now + (SAMPLE_S if limits.memory is None else CLOSE_S)
         if limits.memory is not None and sample.memory > limits.memory and not self.is_over():
             self.verdict, self.ends_at = too_much_memory(sample.memory, limits.memory), now
             self.heeded, self.warned = False, True
-        if self.ends_at is None and self.deadline is not None and now > self.deadline and not self.heeded:
-            self.ask(undo_later("Its time was up", limits.grace_s), now)
         if limits.dead_after is not None and not self.is_over() and self._looks_dead(now):
             self.heeded = False
             self.verdict, self.ends_at, self.warned = looks_dead(limits), now + limits.grace_s, False
+
+    def check_time(self, now: float) -> None:
+        """Find out whether its time is up, whether or not it could be looked at."""
+        if self.ends_at is None and self.deadline is not None and now > self.deadline and not self.heeded:
+            self.ask(undo_later("Its time was up", self.limits.grace_s), now)
 
     def is_over(self) -> bool:
         return self.verdict is not None and self.verdict.state.is_terminal
@@ -90,17 +113,20 @@ class Watched:
         span = self.limits.dead_after
         assert span is not None
         if not self.marks or now - self.marks[-1][0] >= span / MARKS:
-            self.marks.append((now, self.usage.cpu))
+            self.marks.append((now, self.usage.worked))
         while len(self.marks) > 1 and now - self.marks[1][0] >= span:
             self.marks.popleft()
         since, cpu = self.marks[0]
         if now - since < span:
             return False
-        return 100 * (self.usage.cpu - cpu) / (now - since) < self.limits.dead_below_percent
+        return 100 * (self.usage.worked - cpu) / (now - since) < self.limits.dead_below_percent
 
-    def excuse(self) -> None:
-        """The machine stood still: that it did nothing meanwhile means nothing."""
+    def excuse(self, stood: float) -> None:
+        """The machine stood still: that it did nothing then means nothing, and it had no time to come to an end."""
         self.marks.clear()
+        self.asked_at += stood
+        if self.ends_at is not None:
+            self.ends_at += stood
 
 
 class Watch:
@@ -147,8 +173,10 @@ class Watch:
         found = self._watched.get(owner)
         if found is None:
             return
-        found.knows = True
-        if heeded and not found.heeded and not found.is_over():
+        if not found.knows:
+            found.knows = True
+            self._wake.set()
+        if heeded and not found.heeded and not found.is_over() and not found.is_lost:
             found.heeded, found.verdict, found.ends_at = True, None, None
 
     def cancel(self, owner: str, mode: CancelMode) -> None:
@@ -168,7 +196,7 @@ class Watch:
         """Its lease is lost: somebody else may run the job, and nothing that this one does counts."""
         found = self._watched.get(owner)
         if found is not None:
-            found.heeded = False
+            found.heeded, found.is_lost = False, True
             found.ask(Settlement(state=JobState.SUSPENDED), boottime())
             self._wake.set()
 
@@ -176,30 +204,35 @@ class Watch:
         looked = boottime()
         while not self._stopping:
             watched = self.all()
-            close = any(one.needs_care() for one in watched)
-            self._wake.wait(None if not watched else CLOSE_S if close else SAMPLE_S)
+            self._wake.wait(max(LEAST_S, min(one.until_next(looked) for one in watched)) if watched else None)
             self._wake.clear()
             now = boottime()
-            try:
-                self._look(now, stalled=now - looked > 5 * SAMPLE_S)
-            except Exception:
-                log.exception("looking after jobs in processes of their own failed; it is tried again")
+            stood = now - looked if watched and now - looked > STALL_S else 0.0
+            for one in self.all():
+                try:
+                    self._see_to(one, now, stood)
+                except Exception:
+                    log.exception(
+                        "looking after job %s in its own process failed; it is tried again", one.job_id
+                    )
             looked = now
 
-    def _look(self, now: float, *, stalled: bool) -> None:
-        watched = self.all()
-        samples = look([one.pid for one in watched]) if watched else {}
-        for one in watched:
-            if stalled:
-                one.excuse()
-            if one.pid in samples:
-                one.look(samples[one.pid], now)
-            self._end(one, now)
+    def _see_to(self, one: Watched, now: float, stood: float = 0.0) -> None:
+        if stood:
+            one.excuse(stood)
+        if now >= one.looks_at:
+            one.looks_at = now + SAMPLE_S
+            sample = look(one.guardian)
+            if sample is not None:
+                one.look(sample, now)
+        one.check_time(now)
+        self._end(one, now)
 
     def _end(self, one: Watched, now: float) -> None:
         if one.ends_at is None or one.heeded:
             return
         if now >= one.ends_at:
+            one.ends_at = now + AGAIN_S
             self._kill(one.owner, signal.SIGKILL)
         elif not one.warned:
             if one.verdict is not None and one.verdict.state is JobState.DEAD:

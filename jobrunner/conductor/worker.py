@@ -7,6 +7,7 @@ raises n epochs, and one round trip that takes the last ones off the board.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -26,9 +27,10 @@ from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.ended import EndedJobs
 from jobrunner.conductor.giving_way import GivingWay
 from jobrunner.conductor.leases import Held, HeldJobs
+from jobrunner.conductor.misfits import Misfits
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.passing_on import PassingOn
-from jobrunner.conductor.run import RETRY_ELSEWHERE_S, Outcome, RunParts, run_job_then
+from jobrunner.conductor.run import RETRY_ELSEWHERE_S, Outcome, RunParts, not_settled, run_job_then
 from jobrunner.conductor.usage import used_before
 from jobrunner.conductor.waker import Waker
 from jobrunner.config import Config
@@ -60,6 +62,8 @@ CORRUPT_S = 60.0
 """A job whose row cannot be read is offered again after this time: somebody may have mended it."""
 ANY_CLASS_LIMIT = 64
 """With more job types than this a worker asks the board which classes there are before it claims."""
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""No job has this id."""
 SUSPECT_DEATHS = 2
 """A job with which so many owners died runs in a process of its own, so that it takes no others with it."""
 
@@ -126,6 +130,7 @@ class Worker:
         self._pool = futures.ThreadPoolExecutor(most, thread_name_prefix="job")
         self._board: Board | None = None
         self._aftermath = Aftermath(())
+        self._misfits = Misfits(database, lambda: self._registry, fits=self._fits, found=lambda: self._wake())
         self._own_job: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
 
     # -- life
@@ -170,6 +175,7 @@ class Worker:
             timeout=self.config.conductor.capability_timeout,
         )
         scout.start()
+        self._misfits.look_soon()
         log.info("worker %s takes jobs", self.owner)
         while not self._stopping.is_set():
             try:
@@ -264,7 +270,8 @@ class Worker:
         types = sorted(self._registry.job_types)
         nodes = (None, self.node)
         self._classes = frozenset(JobClass(type=name, node=node) for name in types for node in nodes)
-        self.channel.send("ready", types=types, problems=len(self._registry.problems))
+        isolates = any(job_type.wants_spares for job_type in self._registry.job_types.values())
+        self.channel.send("ready", types=types, problems=len(self._registry.problems), isolates=isolates)
 
     def _drain(self, board: Board) -> None:
         """Let running jobs come to their ends or atom borders, and tell the board of all of them."""
@@ -290,6 +297,9 @@ class Worker:
         claimed_at = boottime()
         approved = scout.take_approved(free, aged=self._pause(board))
         ids = board.claim_these(self.owner, approved, lease=self.lease)
+        ids += board.claim_these(
+            self.owner, self._misfits.take(free - len(ids)), lease=self.lease, early=True
+        )
         if not ids:
             ids = self._claim_plain(board, free)
             self._backlog = len(ids) == free
@@ -312,6 +322,8 @@ class Worker:
 
     def _run_own_job(self, board: Board) -> None:
         """Take a job over from the worker that claimed it; if that has lost it meanwhile, it is somebody else's."""
+        if self._own_job.empty():
+            self._rehearse(board)
         named = self._own_job.get()
         if named is None:
             return
@@ -320,6 +332,12 @@ class Worker:
         ids = board.pass_on(holder, self.owner, [job_id], lease=self.lease)
         if ids:
             self._start(ids, claimed_at + self.lease)
+
+    def _rehearse(self, board: Board) -> None:
+        """Make a spare's first statements ones that find nothing: they are made, connected and cached then."""
+        with contextlib.suppress(BoardUnavailable, StoreUnavailable):  # it will be said when there is a job
+            board.pass_on(self.owner, self.owner, [NOBODY], lease=self.lease)
+            begin(self._link, [NOBODY], owner=self.owner, node=self.node, tags=self._tags)
 
     def _plain_classes(self, board: Board) -> list[JobClass]:
         """The classes that can be claimed from: those that name capabilities are the scout's."""
@@ -365,16 +383,39 @@ class Worker:
             self._note_left(job)
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
+        suspects = [job for job in begun.started if job.deaths >= SUSPECT_DEATHS and not self.alone]
         for job in begun.started:
             self._passing.note_begun(job)
         for job in begun.started:
-            if job.deaths < SUSPECT_DEATHS or self.alone:
-                self._run(job, fresh=job.id in begun.fresh)
-        for job in begun.started:
-            if job.deaths >= SUSPECT_DEATHS and not self.alone:
-                self._isolate(job)
+            if job not in suspects:
+                self._set_off(job, lambda job: self._run(job, fresh=job.id in begun.fresh))
+        for job in suspects:
+            self._set_off(job, self._isolate)
         for job in begun.apart:
-            self._leave_to_own_process(job)
+            self._set_off(job, self._leave_to_own_process)
+
+    def _set_off(self, job: Job, start: Callable[[Job], None]) -> None:
+        """Start a job that was claimed; what fails harms no other that was claimed with it."""
+        try:
+            start(job)
+        except Exception as error:  # noqa: BLE001 - the edge of a job
+            self._could_not_set_off(job, error)
+
+    def _could_not_set_off(self, job: Job, error: Exception) -> None:
+        held = self.held.get(job.id)
+        if held is not None:
+            self.held.remove(held)
+        self.held.not_begun([job.id])
+        self.held.back(job.id)
+        if job.owner == self.owner:  # it was begun
+            left = not_settled(self._database, job, error)
+            if left.finished:
+                self.ended.finished([job.id])
+            else:
+                self.ended.job_goes_back(job, delay=left.delay)
+        else:
+            log.error("job %s could not be left to a process of its own", job.id, exc_info=error)
+            self.ended.goes_back([job.id], delay=RETRY_ELSEWHERE_S)
 
     def _not_held(self, ids: list[str], until: float) -> list[str]:
         """Those of the claimed jobs that do not run here already: the board may have lost what it knew of a claim.
@@ -404,9 +445,7 @@ class Worker:
             self._say_why_not(job, error.message)
             return
         self.held.goes_apart(job)
-        self.channel.send(
-            "isolate", id=job.id, limits=limits.to_json(), timeout=job.timeout, used=used_before(job)
-        )
+        self.channel.send("isolate", id=job.id, limits=limits.to_json(), timeout=job.timeout)
 
     def _say_why_not(self, job: Job, why: str) -> None:
         """A job goes back that this node cannot run; it says so while it waits for another."""
@@ -430,7 +469,7 @@ class Worker:
             self.ended.goes_back([job.id], delay=AWAY_S)
             return
         log.warning("job %s: %s", job.id, note)
-        self.channel.send("isolate", id=job.id, limits=None, timeout=job.timeout, used=None)
+        self.channel.send("isolate", id=job.id, limits=None, timeout=job.timeout)
 
     # -- run
 
@@ -450,11 +489,12 @@ class Worker:
         self.channel.send(
             "begun",
             id=job.id,
-            pid=os.getpid(),
+            guardian=os.getppid(),
             epoch=job.epoch,
             attempt=job.attempt,
             age=held.before,
             undoes=undoes,
+            used=used_before(job),
         )
 
     def _run_held(self, held: Held, fresh: bool) -> None:
@@ -558,6 +598,8 @@ class Worker:
         try:
             self._registry = self._load_registry(True)
             self._take_types()
+            if not self.alone:
+                self._misfits.look_soon()
             self._wake()
         except Exception:
             log.exception("the plugins could not be loaded again; the old ones stay")

@@ -87,6 +87,7 @@ def at_attempt(context: JobContext, job: Job, attempt: int) -> Job:
         job, attempt=found.attempt, state=found.state, node=found.node, started_ms=found.started_ms,
         finished_ms=found.finished_ms, result=found.result, error=found.error, owner=None, note=None, deaths=0,
         cancel=None, parked=None, awaits=None, held=False, adopted=False,
+        misfits=0,
     )  # fmt: skip
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sa
+
 from jobrunner import times
-from jobrunner.errors import JobNotFound, LeaseLost, WrongState
+from jobrunner.errors import CorruptRow, JobNotFound, LeaseLost, WrongState
 from jobrunner.model import Job, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import event_row, job_from_row, state_of_row
 from jobrunner.persistence.ownership import LOCKED_EPOCHS, LOCKED_JOBS, lock_rows
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.settling import INSERT_EVENTS, set_columns
+from jobrunner.persistence.tables import jobs
 
 
 def allow_other_code(database: Database, job_id: str) -> Job:
@@ -29,7 +34,7 @@ def _allow(pipeline: Pipeline, job_id: str) -> Job:
     (row,) = rows
     _require_half_done(row)
     now_ms = times.now_ms()
-    changed: dict[str, Any] = {"adopted": 1, "updated_ms": now_ms}
+    changed: dict[str, Any] = {"adopted": 1, "misfits": None, "updated_ms": now_ms}
     if row["parked"] is None and row["awaits"] is None:
         changed |= {"note": None, "available_ms": min(row["available_ms"], now_ms)}
     set_columns(pipeline, [job_id], changed)
@@ -55,6 +60,27 @@ def _require_half_done(row: Any) -> None:
             f"Job {row['id']} was not begun, so it runs with whatever code its conductor has.",
             hint="`jobrunner status` says what it waits for.",
         )
+
+
+def waiting_for_other_code(database: Database, types: Sequence[str], *, limit: int) -> list[Job]:
+    """Half-done jobs of these types whose last owner had other code than they began with; oldest first."""
+    query = (
+        sa.select(jobs)
+        .where(
+            jobs.c.state == JobState.SUSPENDED.value,
+            jobs.c.misfits > 0,
+            jobs.c.parked.is_(None),
+            jobs.c.type.in_(list(types)),
+        )
+        .order_by(jobs.c.seq)
+        .limit(limit)
+    )
+    found: list[Job] = []
+    with database.read() as connection:
+        for row in connection.execute(query).mappings():
+            with contextlib.suppress(CorruptRow):
+                found.append(job_from_row(row))
+    return found
 
 
 def adopted(database: Database, job: Job) -> None:

@@ -68,6 +68,7 @@ def job_from_row(row: Any) -> Job:
             awaits=row["awaits"],
             held=bool(row["held"]),
             adopted=bool(row["adopted"]),
+            misfits=row["misfits"] or 0,
             usage=_mapping(decode(row["usage"], what=what)) if row["usage"] else None,
             from_results=bool(row["from_results"]),
         )

@@ -94,11 +94,13 @@ def hand_back(
     settlement: Settlement,
     *,
     keeps_permits: bool = False,
+    deaths: int | None = None,
     patience: float = 10.0,
 ) -> None:
     """Leave a job whose flow was not started, under its epoch; raises LeaseLost if somebody else owns it by now.
 
     :param keeps_permits: what it holds stays its own, for an owner who is just about to take it over
+    :param deaths: so many owners have come to grief with it by now; None: as many as before
     """
 
     def work(pipeline: Pipeline) -> None:
@@ -115,6 +117,8 @@ def hand_back(
                 row=rows[0],
                 holds=() if keeps_permits else _names_held(job),
             )
+            if deaths is not None:
+                set_columns(pipeline, [job.id], {"deaths": deaths})
             settle_rows(pipeline, [settled], times.now_ms())
 
     database.pipelined(work, patience=patience)

@@ -50,6 +50,8 @@ class Settlement:
     available_ms: int | None = None
     parked: Parked | None = None
     awaits: str | None = None
+    misfits: int | None = None
+    """So often in a row its owners had other code by now; None: that is as it was."""
     again_ms: int | None = None
     """For a terminal state: then or later the job is run again, so it is only the attempt that ended."""
     placement: Placement | None = None
@@ -161,6 +163,7 @@ A_NEW_ATTEMPT: Mapping[str, Any] = dict.fromkeys(
         "parked_before",
         "awaits",
         "adopted",
+        "misfits",
         "usage",
     )
 ) | {"deaths": 0}
@@ -220,6 +223,8 @@ def _row(settlement: Settlement, now_ms: int) -> dict[str, Any]:
         row |= {
             "finished_ms": now_ms, "cancel": None, "unique_key": None, "held": None, "failover_ms": None
         }  # fmt: skip
+    if settlement.misfits is not None:
+        row["misfits"] = settlement.misfits or None
     if settlement.available_ms:
         row["available_ms"] = settlement.available_ms
     return row

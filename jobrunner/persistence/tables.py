@@ -84,6 +84,7 @@ jobs = sa.Table(
     sa.Column("awaits", Exact),  # the signal that it waits for
     sa.Column("held", sa.SmallInteger),  # 1: suspended by a person, or to be
     sa.Column("adopted", sa.SmallInteger),  # 1: its flow may go on with other code
+    sa.Column("misfits", sa.Integer),  # so often in a row its owners had other code than it began with
     sa.Column("usage", Text),  # JSON: what its run has used
     sa.Column(
         "failover_ms", sa.BigInteger

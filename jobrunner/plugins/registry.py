@@ -65,6 +65,12 @@ class JobType:
     """Of open jobs with the same parameters, or the same of those named here, there is one at most."""
 
     @property
+    def wants_spares(self) -> bool:
+        """Whether its jobs run in processes of their own, of which some may wait for them."""
+        run = self.policies.run
+        return run is not None and run.own_process and run.user is None
+
+    @property
     def is_classic(self) -> bool:
         return self.classic is not None
 

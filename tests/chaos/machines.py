@@ -91,7 +91,7 @@ class Machine:
         return self._system.ready(self.log_path.read_text(errors="replace"))
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """Its living processes by what they are: ``supervisor``, ``worker``, and ``other`` (its fork server)."""
+        """Its living processes: ``supervisor``, ``worker``, and ``other`` (its fork server, and guardians)."""
         found: dict[str, list[psutil.Process]] = {"supervisor": [], "worker": [], "other": []}
         if self._process is None or self._process.poll() is not None:
             return found
@@ -286,7 +286,7 @@ def _slot(process: psutil.Process) -> str | None:
             name, _, slot = comm.read().strip().partition(" ")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return slot if name == "jobrunner" and slot else None
+    return slot if name == "jobrunner" and slot not in ("", "guard") else None
 
 
 def _each(processes: list[psutil.Process], what: Callable[[psutil.Process], None]) -> None:

@@ -7,6 +7,7 @@ Everything waits with a deadline; what fails shows the ends of the conductors' l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from typing import Any
 import psutil
 
 from jobrunner.assemble import make_context
+from jobrunner.conductor.guardian import NAME as GUARDIAN
 from jobrunner.config import Config, load_config
 from jobrunner.jobs import post
 from jobrunner.jobs.context import JobContext
@@ -46,6 +48,17 @@ class Line:
     what: str
     pid: int
     at: float
+
+
+def _is_guardian(process: psutil.Process) -> bool:
+    return _name(process) == GUARDIAN
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def lives(pid: int) -> bool:
@@ -85,7 +98,18 @@ class Conductor:
         return self.log_path.read_text(errors="replace")
 
     def workers(self) -> list[psutil.Process]:
-        """Its worker processes that live: the children of its fork server."""
+        """Its worker processes that live and claim jobs: children of its fork server."""
+        return [child for child in self._forked() if not _is_guardian(child)]
+
+    def alone(self) -> list[psutil.Process]:
+        """Its processes that live and run one job each, or wait for it: children of guardians."""
+        found: list[psutil.Process] = []
+        for guardian in filter(_is_guardian, self._forked()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [child for child in guardian.children() if _name(child).startswith("jobrunner ")]
+        return [child for child in found if lives(child.pid)]
+
+    def _forked(self) -> list[psutil.Process]:
         try:
             servers = psutil.Process(self.process.pid).children()
             return [child for server in servers for child in server.children() if lives(child.pid)]
@@ -103,19 +127,19 @@ class Conductor:
     def kill_all(self) -> None:
         """SIGKILL for all of it at once, as when the machine dies."""
         self.pause()
-        for process in [*self.workers(), psutil.Process(self.process.pid)]:
+        for process in [*self.workers(), *self.alone(), psutil.Process(self.process.pid)]:
             process.kill()
         self.process.wait()
 
     def pause(self) -> None:
         """SIGSTOP for all of it."""
         self.signal(signal.SIGSTOP)
-        for worker in self.workers():
+        for worker in [*self.workers(), *self.alone()]:
             worker.suspend()
 
     def resume(self) -> None:
         """SIGCONT for all of it."""
-        for worker in self.workers():
+        for worker in [*self.workers(), *self.alone()]:
             worker.resume()
         self.signal(signal.SIGCONT)
 
@@ -125,7 +149,7 @@ class Conductor:
 
     def end(self) -> None:
         """Be sure that nothing of it is left."""
-        left = self.workers()
+        left = [*self.workers(), *self.alone()]
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()

@@ -85,7 +85,7 @@ class RedisPostings(Postings):
         return _seen(job_id, answer)
 
     def claim(self, job_id: str, owner: str, lease: float) -> bool:
-        return bool(self._redis.run("claim_these", owner, _ms(lease), job_id))
+        return bool(self._redis.run("claim_these", owner, _ms(lease), 0, job_id))
 
     def keep(self, claims: Sequence[tuple[str, str]], lease: float) -> set[str]:
         words = [word for claim in claims for word in claim]

@@ -125,6 +125,20 @@ def test_claims_what_was_peeked_unless_somebody_else_has(board: Board, other_boa
     assert board.keep([("b", ALICE), ("c", ALICE)], lease=LONG) == set()
 
 
+def test_claims_before_their_time_only_who_says_so_and_only_what_nobody_has(board: Board) -> None:
+    board.post([entry("later", delay=LONG), entry("taken", delay=0), entry("now")])
+    assert board.claim_these(BOB, ["taken"], lease=LONG) == ["taken"]
+    assert board.claim_these(ALICE, ["later"], lease=LONG) == []
+    assert set(board.claim_these(ALICE, ["later", "taken", "now"], lease=LONG, early=True)) == {
+        "later",
+        "now",
+    }
+    assert board.owners(["later", "taken", "now"]) == {"later": ALICE, "taken": BOB, "now": ALICE}
+    assert board.count().delayed == 0
+    board.consume(ALICE, ["later", "now"])
+    assert board.known(["later", "now"]) == set()
+
+
 def test_a_delayed_job_is_claimed_when_its_time_has_come(board: Board) -> None:
     job = entry("job", delay=0.3)
     board.post([job])

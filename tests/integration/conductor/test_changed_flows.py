@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from taskflow.patterns import linear_flow, unordered_flow
 
 from jobrunner import WaitForSignal
+from jobrunner.conductor.misfits import Misfits
+from jobrunner.conductor.run import MISFIT_MOST_S
 from jobrunner.model import CancelMode, Job, JobState
 from jobrunner.persistence import adoption, signals
 from jobrunner.persistence.flows import META_KEY, META_ORDER, META_PRINT, loads
@@ -170,3 +172,52 @@ def test_flows_that_were_recorded_before_go_by_their_names(runs: Runs) -> None:
     change(runs, job_id, lambda: unordered_flow.Flow("f").add(
         Note("a", calls), WaitForSignal("go"), Other("z", calls)))  # fmt: skip
     assert runs.run(job_id).state is JobState.SUCCEEDED
+
+
+def test_the_pause_between_nodes_with_other_code_grows_until_one_has_it(runs: Runs) -> None:
+    calls: Calls = []
+    old = linear(Note("a", calls), WaitForSignal("go"), Note("b", calls))
+    job_id = half_done(runs, old)
+    change(runs, job_id, linear(Note("a", calls), WaitForSignal("go"), Note("c", calls)))
+    pauses = []
+    for _ in range(7):
+        job, fresh = runs.begin(job_id)
+        pauses.append(runs.run_owned(job, StopSignal(), fresh=fresh).delay)
+    assert pauses == [15, 30, 60, 120, 240, MISFIT_MOST_S, MISFIT_MOST_S]
+    assert runs.store.get(job_id).misfits == 7
+    assert runs.store.get(job_id).deaths == 0
+    change(runs, job_id, old)
+    job = runs.run(job_id)
+    assert (job.state, job.misfits) == (JobState.SUCCEEDED, 0)
+    assert calls == ["a", "b"]
+
+
+def test_who_adopts_it_begins_with_short_pauses_again(runs: Runs) -> None:
+    job_id = half_done(runs, linear(Note("a", []), WaitForSignal("go")))
+    change(runs, job_id, linear(Note("x", []), WaitForSignal("go")))
+    assert runs.run(job_id).misfits == 1
+    assert adoption.allow_other_code(runs.database, job_id).misfits == 0
+    assert runs.store.get(job_id).misfits == 0
+
+
+def test_a_node_that_comes_finds_what_waits_for_its_code(runs: Runs) -> None:
+    old, new = linear(Note("a", []), WaitForSignal("go")), linear(Note("x", []), WaitForSignal("go"))
+    mine, theirs, plain = half_done(runs, old), half_done(runs, old), half_done(runs, old)
+    for job_id in (mine, theirs):
+        change(runs, job_id, new)
+        assert runs.run(job_id).misfits == 1
+    assert runs.store.get(plain).misfits == 0
+    change(runs, mine, old)
+    woken: list[bool] = []
+    come = Misfits(
+        runs.database, lambda: runs.registry, fits=lambda cls: True, found=lambda: woken.append(True)
+    )
+    come._look()
+    assert woken == [True]
+    assert come.take(10) == [mine]
+    assert come.take(10) == []
+    elsewhere = Misfits(
+        runs.database, lambda: runs.registry, fits=lambda cls: False, found=lambda: woken.append(True)
+    )
+    elsewhere._look()
+    assert elsewhere.take(10) == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from taskflow.patterns import linear_flow
 
+from jobrunner.conductor import run
 from jobrunner.model import JobState, Posting
 from jobrunner.persistence.attempts import read_attempts
 from jobrunner.persistence.pipelines.pipeline import Pipeline
@@ -42,8 +43,12 @@ def death_at(number: int, *, committed: bool) -> Iterator[list[int]]:
             send(pipeline)
         raise RuntimeError("its owner died here")
 
+    def leave_nothing(*args: Any, **options: Any) -> None:
+        raise RuntimeError("who is dead leaves no job")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pipeline, "commit", commit)
+        patch.setattr(run, "hand_back", leave_nothing)
         yield made
 
 

@@ -12,7 +12,11 @@ from taskflow import retry
 from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 from taskflow.task import EVENT_UPDATE_PROGRESS
 
+from jobrunner.conductor import run
+from jobrunner.conductor.run import RETRY_ELSEWHERE_S
 from jobrunner.model import JobState
+from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.ownership import MAX_DEATHS
 from jobrunner.persistence.tables import atomdetails
 from jobrunner.stopping import StopSignal
 from tests.support.runs import Calls, Note, Runs, raises
@@ -436,3 +440,56 @@ def test_recursion_without_end_fails_the_atom(runs: Runs) -> None:
     assert job.error is not None
     assert job.error.kind == "RecursionError"
     assert sys.getrecursionlimit() == limit
+
+
+def quick_flow(calls: Calls) -> Any:
+    return lambda: linear_flow.Flow("f").add(Note("a", calls))
+
+
+def test_an_error_of_our_own_hands_the_job_back_at_once_and_says_so(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Calls = []
+    job_id = runs.post(quick_flow(calls))
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "JobEngine", lambda *args, **options: 1 / 0)
+        owned, fresh = runs.begin(job_id)
+        outcome = runs.run_owned(owned, StopSignal(), fresh=fresh)
+    assert (outcome.finished, outcome.delay) == (False, RETRY_ELSEWHERE_S)
+    job = runs.store.get(job_id)
+    assert (job.state, job.owner, job.deaths) == (JobState.SUSPENDED, None, 1)
+    assert "internal error of jobrunner's stopped it on node node: ZeroDivisionError" in str(job.note)
+    assert runs.run(job_id).state is JobState.SUCCEEDED
+    assert calls == ["a"]
+
+
+def test_an_error_of_our_own_that_does_not_go_away_fails_the_job_in_the_end(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = runs.post(quick_flow([]))
+    monkeypatch.setattr(run, "JobEngine", lambda *args, **options: 1 / 0)
+    jobs = [runs.run(job_id) for _ in range(MAX_DEATHS)]
+    assert [job.state for job in jobs] == [JobState.SUSPENDED] * (MAX_DEATHS - 1) + [JobState.FAILED]
+    error = jobs[-1].error
+    assert error is not None
+    assert error.kind == "InternalError"
+    assert "division by zero" in error.message
+    assert error.traceback
+
+
+def test_an_error_while_the_end_is_written_is_told_with_the_job_too(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush_then = Writer.flush_then
+
+    def fail(writer: Writer, journal: Any, tell: Any) -> None:
+        journal.fail(TypeError("no such thing"))
+        flush_then(writer, journal, tell)
+
+    job_id = runs.post(quick_flow([]))
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "flush_then", fail)
+        job = runs.run(job_id)
+    assert job.state is JobState.SUSPENDED
+    assert "TypeError: no such thing" in str(job.note)
+    assert runs.run(job_id).state is JobState.SUCCEEDED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
 from jobrunner.errors import StoreUnavailable
 from jobrunner.jobs import signals
-from jobrunner.model import JobClass, JobState
+from jobrunner.model import Job, JobClass, JobState
 from jobrunner.persistence.store import board_entry
 from tests.support.boards import until
 from tests.support.conductors import Cluster
@@ -159,3 +160,36 @@ def test_a_signal_that_comes_before_the_board_heard_that_its_job_waits_is_not_mi
         until(lambda: started.board.peek([JobClass(type="asks")], limit=1) == [job_id])
     finally:
         started.worker._aftermath.stop()
+
+
+def test_what_waits_for_its_code_is_claimed_before_its_time(started: Started) -> None:
+    job_id = started.cluster.post("quick")
+    assert started.board.claim_these(OWNER, [job_id], lease=LEASE) == [job_id]
+    started.board.release(OWNER, [job_id], delay=60)
+    started.worker._misfits._ids.append(job_id)
+    scout = SimpleNamespace(take_approved=lambda limit: [], glance=lambda: None)
+    assert started.worker._claim(started.board, scout)
+    started.cluster.succeeded_here(job_id)
+
+
+def test_a_job_that_cannot_be_set_off_is_left_at_once_and_harms_no_other(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = started.cluster.post_many("quick", count=2)
+    run = started.worker._run
+
+    def run_some(job: Job, *, fresh: bool) -> None:
+        if job.id == bad:
+            raise RuntimeError("no thread can be had")
+        run(job, fresh=fresh)
+
+    monkeypatch.setattr(started.worker, "_run", run_some)
+    assert set(started.board.claim_these(OWNER, [bad, good], lease=LEASE)) == {bad, good}
+    started.worker._start([bad, good], boottime() + LEASE)
+    started.cluster.succeeded_here(good)
+    left = started.cluster.job(bad)
+    assert (left.state, left.deaths) == (JobState.SUSPENDED, 1)
+    assert "no thread can be had" in str(left.note)
+    until(lambda: not len(started.worker.held))
+    started.tell()
+    assert started.board.owners([bad]) == {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobrunner.conductor.channel import Channel
-from jobrunner.conductor.lone import ACQUITTED_S, SPARE_S, SPARES, SUSPECTS, LoneJobs, spares
+from jobrunner.conductor.lone import ACQUITTED_S, SETTLED_S, SPARE_S, SPARES, SUSPECTS, LoneJobs, spares
 from jobrunner.conductor.process import LoneJob, WorkerProcess
 from jobrunner.policies import RunLimits
 
@@ -72,11 +72,23 @@ def test_spares_are_wanted_while_such_jobs_come(channel: Channel) -> None:
     waiting.add(lone("own"), 0.0)
     assert waiting.spares_missing([], 0.0) == SPARES
     there = [runs(channel, None), runs(channel, lone("own"))]
+    assert waiting.spares_missing(there, 0.5) == 0  # one is about to begin
+    there[1].taken = True
+    assert waiting.spares_missing(there, 0.05) == 0
     assert spares(there) == there[:1]
     assert waiting.spares_missing(there, 1.0) == SPARES - 1
     assert waiting.spares_missing(there, SPARE_S + 1) == -1
     there[0].dismissed = True
     assert waiting.spares_missing(there, SPARE_S + 1) == 0
+
+
+def test_one_waits_where_there_are_types_of_such_jobs(channel: Channel) -> None:
+    claims = WorkerProcess(slot=0, owner="claims", channel=channel, started=0.0)
+    assert LoneJobs(4).spares_missing([claims], SETTLED_S + 1) == 0
+    claims.isolates = True
+    assert LoneJobs(4).spares_missing([claims], SETTLED_S / 2) == 0
+    assert LoneJobs(4).spares_missing([claims], SETTLED_S + 1) == 1
+    assert LoneJobs(4, spares=0).spares_missing([claims], SETTLED_S + 1) == 0
 
 
 def test_nobody_waits_after_the_end(channel: Channel) -> None:
@@ -89,7 +101,7 @@ def test_nobody_waits_after_the_end(channel: Channel) -> None:
 
 
 def test_what_a_worker_says_of_a_job_comes_through() -> None:
-    said = {"id": "a", "limits": {"memory": 1 << 30}, "timeout": 3.0, "used": {"cpu": 1.0}}
+    said = {"id": "a", "limits": {"memory": 1 << 30}, "timeout": 3.0}
     found = LoneJob.from_message(said, "holder")
     assert found.limits == RunLimits(memory=1 << 30)
-    assert (found.job_id, found.holder, found.timeout, found.used) == ("a", "holder", 3.0, {"cpu": 1.0})
+    assert (found.job_id, found.holder, found.timeout) == ("a", "holder", 3.0)

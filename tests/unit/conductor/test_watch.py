@@ -18,7 +18,7 @@ def watched(deadline: float | None = None, heeded: bool = False, **limits: Any) 
     return Watched(
         owner="alice/alone",
         job_id="job",
-        pid=1,
+        guardian=1,
         epoch=1,
         attempt=1,
         limits=RunLimits(**{"isolation": "process", "grace": 10.0, **limits}),
@@ -45,6 +45,7 @@ class Killed:
         """The signals that it gets for what is seen of it now."""
         self.signals.clear()
         one.look(sample(**seen), now)
+        one.check_time(now)
         self.watch._end(one, now)
         return list(self.signals)
 
@@ -142,7 +143,7 @@ def test_a_machine_that_stood_still_is_no_reason() -> None:
     one = watched(dead_after=60.0)
     killed = Killed(one)
     killed.look(one, 0.0)
-    one.excuse()
+    one.excuse(1000.0)
     assert killed.look(one, 1000.0) == []
     assert killed.look(one, 1030.0) == []
 
@@ -152,7 +153,8 @@ def test_processor_time_never_falls_and_its_peak_stays() -> None:
     usage.note(Sample(cpu=2.0, memory=30 * MIB, processes=2), 10.0)
     usage.note(Sample(cpu=1.0, memory=20 * MIB, processes=1), 11.0)
     usage.note(Sample(cpu=3.0, memory=20 * MIB, processes=1), 13.0)
-    assert usage.percent == pytest.approx(50.0)
+    assert usage.percent == pytest.approx(100.0)
+    assert usage.worked == 4.0
     assert usage.to_json(attempt=1, ended=False) == {
         "attempt": 1,
         "cpu": 8.0,
@@ -160,3 +162,65 @@ def test_processor_time_never_falls_and_its_peak_stays() -> None:
         "peak": 30 * MIB,
     }
     assert usage.to_json(attempt=1, ended=True)["memory"] == 0
+
+
+def test_what_the_kernel_says_at_the_end_counts_for_what_no_sample_saw() -> None:
+    usage = Usage.after({"cpu": 5.0, "peak": 10 * MIB, "attempt": 1})
+    usage.note(Sample(cpu=2.0, memory=30 * MIB, processes=2), 10.0)
+    usage.end(cpu=2.5, peak=40 * MIB)
+    assert usage.to_json(attempt=1, ended=True) == {"attempt": 1, "cpu": 7.5, "memory": 0, "peak": 40 * MIB}
+    usage.end(cpu=0.0, peak=0)  # its guardian was killed, and could not say
+    assert usage.to_json(attempt=1, ended=True)["cpu"] == 7.5
+
+
+def test_new_processes_count_as_work_when_the_old_ones_took_their_time_along() -> None:
+    one = watched(dead_after=60.0, dead_below=1.0)
+    killed = Killed(one)
+    for second in range(600):
+        assert killed.look(one, float(second), cpu=100.0 if second < 10 else (second % 50) * 1.0) == []
+
+
+def test_who_lost_its_lease_is_ended_though_it_undoes() -> None:
+    one = watched()
+    killed = Killed(one)
+    killed.watch.cancel(one.owner, CancelMode.REVERT)
+    killed.watch.asked(one.owner, heeded=True)
+    killed.watch.lost(one.owner)
+    killed.watch.asked(one.owner, heeded=True)
+    assert one.ends_at is not None
+    assert killed.look(one, one.ends_at) == [9]
+
+
+def test_the_grace_goes_on_when_the_machine_has_stood_still() -> None:
+    one = watched(deadline=100.0)
+    killed = Killed(one)
+    killed.look(one, 101.0)
+    one.excuse(60.0)
+    killed.watch.asked(one.owner, heeded=False)
+    assert killed.look(one, 165.0) == [15]
+    assert killed.look(one, 171.5) == [9]
+
+
+def test_time_is_up_also_for_whom_nobody_can_look_at() -> None:
+    one = watched(deadline=100.0)
+    one.check_time(100.5)
+    assert one.ends_at == 110.5
+
+
+def test_it_is_looked_at_when_something_is_due() -> None:
+    one = watched(deadline=100.5, memory=200 * MIB)
+    one.look(sample(), 100.0)
+    assert one.until_next(100.0) == pytest.approx(0.2)
+    plain = watched(deadline=100.5)
+    plain.look(sample(), 100.0)
+    assert plain.until_next(100.0) == pytest.approx(0.5)
+    plain.heeded = True
+    assert plain.until_next(100.0) == pytest.approx(1.0)
+
+
+def test_who_lives_though_it_was_killed_is_killed_again_but_not_at_once() -> None:
+    one = watched(memory=200 * MIB)
+    killed = Killed(one)
+    assert killed.look(one, 1.0, memory=300 * MIB) == [9]
+    assert killed.look(one, 1.5, memory=300 * MIB) == []
+    assert killed.look(one, 2.0, memory=300 * MIB) == [9]

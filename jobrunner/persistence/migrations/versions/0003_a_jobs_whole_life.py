@@ -49,6 +49,7 @@ COLUMNS = (
     "awaits",
     "held",
     "adopted",
+    "misfits",
     "usage",
     "failover_ms",
     "from_results",
@@ -68,6 +69,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("awaits", Exact))
     op.add_column("jobs", sa.Column("held", sa.SmallInteger()))
     op.add_column("jobs", sa.Column("adopted", sa.SmallInteger()))
+    op.add_column("jobs", sa.Column("misfits", sa.Integer()))
     op.add_column("jobs", sa.Column("usage", Text))
     op.add_column("jobs", sa.Column("failover_ms", sa.BigInteger()))
     op.add_column("jobs", sa.Column("from_results", sa.SmallInteger()))

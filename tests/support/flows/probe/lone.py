@@ -65,6 +65,35 @@ def hang(evidence: str, children: int = 0) -> Any:
     return linear_flow.Flow("hang").add(Step("before", evidence), Hang("hang"))
 
 
+ESCAPES = {
+    "setsid": ["setsid", "sleep", "90"],
+    "forks twice": ["sh", "-c", "(sleep 91 & sleep 92 &) "],
+    "forks twice, setsid": ["sh", "-c", "(setsid sleep 93 &)"],
+    "without environment": ["env", "-i", "/usr/bin/setsid", "/bin/sh", "-c", "/bin/sleep 94 & exit"],
+    "heeds no SIGTERM": ["setsid", "sh", "-c", "trap '' TERM; sleep 95; sleep 96"],
+}
+
+
+class Escape(Task):  # type: ignore[misc]
+    """Starts commands that leave its session, in all ways that there are; then waits."""
+
+    def execute(self, job_id: str, evidence: str, gate: str) -> None:
+        for argv in ESCAPES.values():
+            subprocess.Popen(argv)
+        if evidence:
+            leave(evidence, job=job_id, atom=self.name, what="start")
+        if gate:
+            wait_for(gate)
+        else:
+            time.sleep(HANG_S)
+
+
+@job(isolation="process", grace="0.5s")
+def escape(evidence: str, gate: str = "") -> Any:
+    """Leaves commands behind that made themselves independent."""
+    return linear_flow.Flow("escape").add(Escape("escape"))
+
+
 class WaitForChild(Task):  # type: ignore[misc]
     def execute(self, job_id: str, evidence: str) -> None:
         leave(evidence, job=job_id, atom=self.name, what="start")
