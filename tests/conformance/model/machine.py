@@ -36,7 +36,7 @@ MOST_SIGNALS = 3
 CALM = 3
 """Steps of workers between two that cancel jobs or harm the board, which else would be most of what happens."""
 TWICE = Policies(retry=RetryPolicy(attempts=2, delay=AGAIN_MS / 1000, jitter=0))
-ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.FAILED, JobState.CANCELLED)
 
 owners = st.sampled_from(OWNERS)
 leases = st.sampled_from([LEASE_S, LEASE_S / 4])
@@ -86,7 +86,7 @@ class BoardAndStore(RuleBasedStateMachine):
         priority=st.sampled_from([Priority.NORMAL, Priority.NORMAL, Priority.HIGH]),
         delay=st.sampled_from([0, 0, 0, 5, 60]),
         seen=mostly,
-        attempts=st.sampled_from([1, 1, 2]),
+        attempts=st.sampled_from([1, 2]),
     )
     def post(
         self, type_: str, count: int, priority: Priority, delay: int, seen: bool, attempts: int = 1
@@ -247,13 +247,19 @@ class BoardAndStore(RuleBasedStateMachine):
             hand.gives_back(self.expected.jobs[job_id].entry, seconds)
 
     @precondition(lambda self: self._runs())
-    @rule(pick=picks, lease=leases)
-    def take_over(self, pick: int, lease: float) -> None:
-        """A worker is paused for longer than its leases, and another one claims what was its; both go on from there."""
-        late, _ = self._run(pick)
+    @rule(pick=picks, lease=leases, tries=st.booleans())
+    def take_over(self, pick: int, lease: float, tries: bool) -> None:
+        """A worker is paused for longer than its leases, and another one claims what was its; both go on from there,
+        the late one perhaps by taking a signal.
+        """
+        late, run = self._run(pick)
         self.pass_time(LEASE_S)
         other = next(name for name, hand in self.hands.items() if hand is not late)
         self.claim(other, TYPES, MOST_JOBS, lease, True, False)
+        if tries:
+            if self._may_be_told(run.job_id):
+                self._signal(run.job_id, True)
+            self._record(late, run, True)
 
     @precondition(lambda self: self._runs())
     @rule(pick=picks, steps=st.integers(1, 3), takes=st.booleans())
