@@ -162,20 +162,6 @@ class SignalsAreNotFollowedUp(World):
         return None
 
 
-class RetriesAtOnce(World):
-    """A job that failed is run again without the pause that was asked for."""
-
-    def settle(self, run: Recorded, settlement: Settlement) -> None:
-        super().settle(run, _at_once(settlement))
-
-    def hand_back(self, run: Recorded, settlement: Settlement) -> None:
-        super().hand_back(run, _at_once(settlement))
-
-
-def _at_once(settlement: Settlement) -> Settlement:
-    return settlement if settlement.again_ms is None else replace(settlement, again_ms=1)
-
-
 # Reconcilers
 
 

@@ -54,7 +54,6 @@ WORLDS: dict[str, tuple[type[World], str]] = {
         mutants.SignalsAreNotFollowedUp,
         "parked|available_ms|the jobs on the board|the delayed",
     ),
-    "a retry does not wait": (mutants.RetriesAtOnce, "state|available_ms"),
     "running jobs are posted again at once": (
         mutants.with_reconciler(mutants.Unguarded),
         "posted and withdrawn",
