@@ -28,7 +28,12 @@ def cancel(context: JobContext, job: Job, mode: CancelMode = CancelMode.REVERT) 
     if state is JobState.CANCELLED and changed:
         withdraw(context, [job.id])
         follow(context.database, lambda: context.board, [job.id])
-    elif changed and (job.parked is not None or job.available_ms > job.updated_ms):
+    elif (
+        changed
+        and state
+        is not JobState.RUNNING  # else it was claimed since it was read, and stands there as its owner's
+        and (job.parked is not None or job.available_ms > job.updated_ms)
+    ):
         withdraw(context, [job.id])  # where it may stand as delayed
         put_on_board(context, [board_entry(context.store.get(job.id))])
     return state
