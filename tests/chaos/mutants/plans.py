@@ -88,6 +88,12 @@ PLANS = {
     "forgetting": Plan(
         strikes={FlushBoard: 1}, every=0.9, posts=("line", "fan", "progress"), jobs_a_second=8.0
     ),
+    "holds": Plan(
+        strikes={KillWorker: 4, KillMachine: 1}, every=1.2, posts=("long", "progress", "fan"), meddles=True
+    ),
+    "permits": Plan(strikes={KillWorker: 1}, every=2.0, posts=("locked", "counted"), jobs_a_second=3.0),
+    "chains": Plan(strikes={KillWorker: 1}, every=2.0, posts=("chain", "broken set"), jobs_a_second=1.0),
+    "signals": Plan(strikes={KillWorker: 1}, every=0.8, posts=("signals",), jobs_a_second=4.0),
     "leaders": Plan(strikes={KillLeader: 1}, every=5.0, posts=("line",), jobs_a_second=12.0),
 }  # fmt: skip
 
