@@ -201,7 +201,7 @@ def _grouped(rows: Iterable[Mapping[Any, Any]]) -> dict[str, list[Link]]:
 def gate(pipeline: Pipeline, row: Mapping[str, Any]) -> dict[str, Any]:
     """What a retried job that was never run has to wait for again; see ``ownership.retry``.
 
-    Raises WrongState if one of its links cannot be met.
+    Raises WrongState if one of its links cannot be met, or what it needs of a job that came first is gone.
     """
     found = () if row["started_ms"] is not None else ask_links(pipeline, [row["id"]]).get(row["id"], ())
     refused = unmet(found)
@@ -210,4 +210,14 @@ def gate(pipeline: Pipeline, row: Mapping[str, Any]) -> dict[str, Any]:
             f"Job {row['id']} cannot be run: {skipped(refused).message}",
             hint=f"Retry that one first: jobrunner retry {refused.after_id[:8]}",
         )
+    if not found and _lacks_results(row):
+        raise WrongState(
+            f"Job {row['id']} cannot be run: its parameters are results of jobs that were deleted.",
+            hint="Post it again, with values in place of those results.",
+        )
     return {"state": JobState.BLOCKED.value, "parked": Parked.AFTER.value} if found else {}
+
+
+def _lacks_results(row: Mapping[str, Any]) -> bool:
+    """Whether its parameters still refer to results; with the jobs that they are of, its links went."""
+    return row["started_ms"] is None and not row["from_results"] and '"$result"' in row["parameters"]

@@ -27,6 +27,7 @@ from jobrunner.persistence import links, ownership
 from jobrunner.persistence.jobsets import find_jobset, members_of, open_members, page_of_jobsets
 from jobrunner.persistence.linked_posting import NewJobset
 from jobrunner.persistence.ownership import Settlement, begin, hand_back
+from jobrunner.persistence.removal import remove
 from jobrunner.persistence.store import JobFilter, Store
 from tests.support.journals import now_ms, watched
 
@@ -354,6 +355,17 @@ def test_a_skipped_job_waits_again_for_the_one_that_is_retried(line: Line) -> No
     assert (again.state, again.parked) == (BLOCKED, Parked.AFTER)
     line.end(first, result={"port": 7})
     assert (line.job(then).state, line.job(then).parameters) == (WAITING, {"p": 7})
+
+
+def test_a_skipped_job_is_not_run_with_references_to_results_that_are_gone(line: Line) -> None:
+    refer = {"p": {"$result": 0, "path": "port"}}
+    first, then, plain = line.post(Posting(type="first"), line.after(0, parameters=refer), line.after(0))
+    line.end(first, FAILED)
+    database = line.store.database
+    assert remove(database, [first]).ids == [first]
+    with pytest.raises(WrongState, match="results of jobs that were deleted"):
+        ownership.retry(database, then, gate=links.gate)
+    assert ownership.retry(database, plain, gate=links.gate).state is WAITING
 
 
 # Jobsets
