@@ -65,7 +65,7 @@ class Plan:
         known = [kind for _, kind in (*kinds(evidence), *lives(evidence))]
         first = [kind for kind in known if _name(kind) in self.first]
         rng = random.Random(f"jobs {seed}")
-        drawn = [kind for kind in draw_kinds(rng, 8 * count, evidence) if _name(kind) in self.posts]
+        drawn = [kind for kind in draw_kinds(rng, 30 * count, evidence) if _name(kind) in self.posts]
         return [*first, *drawn][:count]
 
 
@@ -91,7 +91,7 @@ PLANS = {
     "holds": Plan(
         strikes={KillWorker: 4, KillMachine: 1}, every=1.2, posts=("long", "progress", "fan"), meddles=True
     ),
-    "permits": Plan(strikes={KillWorker: 1}, every=2.0, posts=("locked", "counted"), jobs_a_second=3.0),
+    "permits": Plan(strikes={KillWorker: 1}, every=2.0, posts=("locked", "counted"), jobs_a_second=5.0),
     "chains": Plan(strikes={KillWorker: 1}, every=2.0, posts=("chain", "broken set"), jobs_a_second=1.0),
     "signals": Plan(strikes={KillWorker: 1}, every=0.8, posts=("signals",), jobs_a_second=4.0),
     "leaders": Plan(strikes={KillLeader: 1}, every=5.0, posts=("line",), jobs_a_second=12.0),
