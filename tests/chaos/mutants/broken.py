@@ -23,7 +23,7 @@ from jobrunner.conductor.reconciler import PAGE, Reconciler
 from jobrunner.conductor.waits import JobWaits
 from jobrunner.jobs import following
 from jobrunner.model import BoardEntry, Job, JobState
-from jobrunner.persistence import deciding, ownership, permits, signals
+from jobrunner.persistence import beginning, deciding, permits, signals
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal import statements
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
@@ -218,12 +218,12 @@ def _missing(reconciler: Reconciler) -> list[BoardEntry]:
 
 def _holds_die_with_owners() -> list[Change]:
     """Whoever claims a job does not look whether somebody wants it suspended."""
-    read = ownership.job_from_row
+    read = beginning.job_from_row
 
     def job_from_row(row: Any) -> Job:
         return replace(read(row), held=False)
 
-    return [(ownership, "job_from_row", job_from_row)]
+    return [(beginning, "job_from_row", job_from_row)]
 
 
 def _permits_are_not_counted() -> list[Change]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jobrunner.model import CancelMode, JobState, Parked, Priority
+from jobrunner.persistence.beginning import EARLY_MS
 from jobrunner.persistence.overdue import DUE_MS
-from jobrunner.persistence.ownership import EARLY_MS
 from tests.conformance.model.expected import (
     AGAIN_MS,
     ATOMS,
