@@ -26,7 +26,7 @@ MEDDLERS = 2
 EVERY_S = 0.25
 """From one operation of a meddler to the next, on average."""
 LATEST = 25
-"""So many of the last jobs are those that are suspended and cancelled: most of the others have ended."""
+"""So many of the last jobs, of whose end nobody knows, are those that are suspended and cancelled."""
 OPERATIONS = {"suspend": 12, "cancel": 2, "retry": 5, "delete": 4}
 HELD_S = (0.05, 3.0)
 LATE_S = 2.5
@@ -142,8 +142,10 @@ class Meddlers:
     def _draw(self, rng: random.Random, mine: list[Posted], ended: Mapping[str, str]) -> _Due | None:
         free = [one for one in mine if not (one.kind.poison or one.kind.victim)]
         (what,) = rng.choices(list(OPERATIONS), list(OPERATIONS.values()))
-        latest = what in ("suspend", "cancel")
-        free = free[-LATEST:] if latest else [one for one in free if one.job in ended]
+        has_ended = what in ("retry", "delete")
+        free = [one for one in free if (one.job in ended) is has_ended]
+        if not has_ended:
+            free = free[-LATEST:]
         if what == "retry":  # one that takes signals would need more of them
             free = [one for one in free if not one.kind.signals and ended[one.job] != "SUCCEEDED"]
         return _Due(what=what, job=rng.choice(free).job) if free else None
