@@ -29,10 +29,15 @@ def cancel(context: JobContext, job: Job, mode: CancelMode = CancelMode.REVERT) 
         withdraw(context, [job.id])
         follow(context.database, lambda: context.board, [job.id])
         leave_sets(context.database, lambda: context.board, [job.id])
-    elif changed and (job.parked is not None or job.available_ms > job.updated_ms):
+    elif changed and state is not JobState.RUNNING and _stood_for_later(job):
         withdraw(context, [job.id])  # where it may stand as delayed
         put_on_board(context, [board_entry(context.store.get(job.id))])
     return state
+
+
+def _stood_for_later(job: Job) -> bool:
+    """Whether the board had the job for later, or not at all, when it was read: since then it may have been claimed."""
+    return job.parked is not None or job.available_ms > job.updated_ms
 
 
 def cancel_all(context: JobContext, job_ids: Sequence[str], mode: CancelMode = CancelMode.REVERT) -> int:

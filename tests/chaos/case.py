@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobrunner.model import After
+from jobrunner.policies import NO_POLICIES, Policies
 from tests.chaos.history import Change
 from tests.chaos.machines import Death
 
@@ -30,6 +32,7 @@ class Line:
     after: tuple[str, ...] = ()
     got: dict[str, str] = field(default_factory=dict)
     gave: str | None = None
+    took: str | None = None
 
 
 def read_evidence(directory: Path) -> list[Line]:
@@ -47,7 +50,10 @@ def read_evidence(directory: Path) -> list[Line]:
 class Kind:
     """What a user posts: a type with parameters, and how such a job may end.
 
-    ``words`` must stand in the error of a job that ends badly. ``deadly`` jobs take their owners with them.
+    ``words`` must stand in the error of a job that ends badly. ``deadly`` jobs take their owners with them. ``runs`` is
+    how many attempts a job of it needs to come to its end, ``signals`` how many signals it takes, ``waits`` for how
+    many seconds it waits for a time. One with ``members`` is a jobset of those, each of which comes after others of
+    them by their places.
     """
 
     name: str
@@ -58,6 +64,18 @@ class Kind:
     deadly: bool = False
     poison: bool = False
     victim: bool = False
+    policies: Policies = NO_POLICIES
+    runs: int = 1
+    signals: int = 0
+    waits: float = 0.0
+    after: tuple[After, ...] = ()
+    members: tuple[Kind, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for nothing but to be run: a conductor of another kind can do that, too."""
+        more = (self.members, self.after, self.signals, self.waits, self.runs > 1)
+        return not any(more) and self.policies == NO_POLICIES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +85,49 @@ class Posted:
     job: str
     kind: Kind
     at_us: int
+    after: tuple[tuple[str, str], ...] = ()
+    """The jobs that it comes after, each with the condition."""
+    jobset: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """Something that a user did to a job after it was posted: suspend, resume, cancel, retry or delete it.
+
+    ``done`` is false if it was refused, and None if nobody knows: then it may take effect at any time after.
+    """
+
+    job: str
+    what: str
+    began_us: int
+    at_us: int
+    done: bool | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """A signal that was acknowledged, however often it was sent."""
+
+    job: str
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """What the tables hold in the end, beside jobs and atoms; each a list of rows."""
+
+    attempts: list[tuple[str, int, str]] = field(default_factory=list)
+    """Of each attempt that was followed by another: job, number and state."""
+    signals: list[tuple[str, str, bool]] = field(default_factory=list)
+    """Of each signal, in the order in which they came: job, token, and whether a task took it."""
+    permits: list[tuple[str, str]] = field(default_factory=list)
+    """Jobs with the semaphores that they hold, or wait for."""
+    decisions: list[tuple[str, int]] = field(default_factory=list)
+    """Jobs that went on since others had ended, and when, in milliseconds."""
+    members: list[tuple[str, str, str, bool]] = field(default_factory=list)
+    """Of the members of each jobset: set, job, state, and whether it was skipped."""
+    jobsets: dict[str, tuple[str, dict[str, int]]] = field(default_factory=dict)
+    """What a user is told of each jobset: its state, and how many of its jobs are in which."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +200,8 @@ class Case:
     ``seen`` is what a user is told of each acknowledged job in the end. ``before`` is what processes used at the start,
     by role, and ``behind`` what each used after a rest at the end. ``starts`` counts the conductors that were started,
     ``given_up`` tells of those that ended though nobody wanted them to, ``exit_codes`` are those of the others.
-    ``bites`` counts how often a fault met what it was meant for.
+    ``bites`` counts how often a fault met what it was meant for. ``operations`` are what users did to jobs, ``sent``
+    the signals that were acknowledged, and ``kept`` is what the tables hold in the end.
     """
 
     lease: float
@@ -160,3 +222,6 @@ class Case:
     given_up: list[str] = field(default_factory=list)
     exit_codes: list[int] = field(default_factory=list)
     bites: dict[str, int] = field(default_factory=dict)
+    operations: list[Operation] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
+    kept: Kept = field(default_factory=Kept)

@@ -18,7 +18,8 @@ from tests.chaos.records import TASK, TERMINAL, Records
 EXAMPLES = 5
 CLOCK_US = 2000
 """SQL's clock and a task's are the same; their readings may cross by so much."""
-UNDONE = frozenset({"REVERTED", "TIMED_OUT"})
+UNDONE = frozenset({"REVERTED", "TIMED_OUT", "CANCELLED"})
+"""Whoever cancels a job here asks for what was done to be undone."""
 OWNERS_DIED = "died"
 MAX_DEATHS = 5
 
@@ -45,7 +46,7 @@ class Tally:
 
 def check_all(case: Case) -> list[Tally]:
     """Every invariant in turn."""
-    from tests.chaos import owners
+    from tests.chaos import lives, owners
     from tests.chaos.outcomes import conductors_stay, harm_stays, outcomes_fit
     from tests.chaos.speed import returns_to_rest, takes_over_in_time
 
@@ -61,6 +62,12 @@ def check_all(case: Case) -> list[Tally]:
         ("I8", "takeover within the lease + 2 s (p99)", takes_over_in_time),
         ("I9", "nothing is reported as ended before SQL says so", reports_are_true),
         ("I10", "descriptors, threads, memory return to where they were", returns_to_rest),
+        ("I11", "attempts without gaps, as many as the policy says", lives.attempts_fit),
+        ("I12", "followers are decided once, by the ends of those before", lives.followers_fit),
+        ("I13", "a signal is there once, and taken once; no timer is early", lives.waits_fit),
+        ("I14", "what is suspended starts nothing until it is resumed", lives.holds_fit),
+        ("I15", "no more permits than units, and none is left", lives.permits_fit),
+        ("I16", "a jobset is as its members are", lives.jobsets_fit),
         ("E", "every job ends as its type is meant to, and says why", outcomes_fit),
         ("C", "a corrupted row harms its own job only, in plain words", harm_stays),
         ("S", "a conductor goes on until it is told to leave, and leaves in order", conductors_stay),
@@ -79,6 +86,9 @@ def posts_are_kept(records: Records, tally: Tally) -> None:
         if job in records.case.harms:
             continue
         end = records.end_of(job)
+        if job in records.removed:
+            tally.check(end not in (None, "RUNNING"), f"job {job} was removed, and was {end} before")
+            continue
         what = "is not in SQL" if end is None else f"is {end} in the end"
         tally.check(end in TERMINAL, f"job {job} ({posted.kind.name}) was acknowledged and {what}")
 
@@ -238,10 +248,11 @@ def reverts_fit(records: Records, tally: Tally) -> None:
     """I7. What an owner still did after the job was another's, nobody can undo; it is counted beside."""
     late: Counter[str] = Counter()
     for job, lines in records.lines.items():
-        end = records.end_of(job)
-        atoms = sorted({line.atom for line in lines})
-        for atom in atoms if end in UNDONE or end == "SUCCEEDED" else ():
-            own = [line for line in lines if line.atom == atom]
+        for atom, attempt in sorted({(line.atom, line.attempt) for line in lines}):
+            end = records.end_of_attempt(job, attempt)
+            if end not in UNDONE and end != "SUCCEEDED":
+                continue
+            own = [line for line in lines if line.atom == atom and line.attempt == attempt]
             timely = [line for line in own if not _too_late(records, line)]
             late.update(line.what for line in own if line not in timely)
             if timely:
@@ -276,7 +287,7 @@ def reports_are_true(records: Records, tally: Tally) -> None:
             tally.check(said, f"job {report.job} was reported as {report.state} before SQL said so")
             first_end.setdefault(report.job, (report.at_us, report.state))
         ended = first_end.get(report.job)
-        if ended is not None and report.began_us > ended[0]:
+        if ended is not None and ended[0] < report.began_us and report.at_us < records.undone_us(report.job):
             same = report.state == ended[1]
             tally.check(same, f"job {report.job} was reported as {report.state} after it had been {ended[1]}")
 

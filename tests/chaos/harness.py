@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from jobrunner.conductor.run import RETRY_ELSEWHERE_S
 from tests.chaos import faults, gauges, history
-from tests.chaos.case import Case, Harm, Kind, Posted, Use, read_evidence
+from tests.chaos.case import Case, Harm, Kept, Kind, Posted, Use, read_evidence
 from tests.chaos.harm_servers import SCRATCH, SQL_ERRORS
 from tests.chaos.machines import Machine, now_us
+from tests.chaos.meddlers import Meddlers
 from tests.chaos.records import TERMINAL
 from tests.chaos.stage import USERS, Stage
-from tests.chaos.systems import Client, System, Unavailable
+from tests.chaos.systems import Client, LifeClient, System, Unavailable
 from tests.chaos.users import Users, draw_kinds
 
 NAMES = ("alice", "bob", "carol", "dave", "erin")
@@ -79,6 +82,7 @@ class Harness:
             lease=options.lease, machines=self.machines, stage=self.stage, posted=lambda: dict(self._posted())
         )
         self._users: Users | None = None
+        self._meddlers: Meddlers | None = None
         self._warm: dict[str, Posted] = {}
         self._before: dict[str, Use] = {}
         self._behind: list[tuple[str, str, Use]] = []
@@ -118,7 +122,13 @@ class Harness:
 
     def kinds(self) -> list[Kind]:
         """What is posted."""
-        return draw_kinds(random.Random(f"jobs {self.options.seed}"), self.options.jobs, str(self.evidence))
+        rng = random.Random(f"jobs {self.options.seed}")
+        return draw_kinds(rng, self.options.jobs, str(self.evidence), plain=not self.system.has_lives)
+
+    @property
+    def meddles(self) -> bool:
+        """Whether users do something to their jobs, beside posting and looking."""
+        return self.system.has_lives
 
     @property
     def names(self) -> list[str]:
@@ -127,8 +137,9 @@ class Harness:
 
     def close(self) -> None:
         """End everything. Closing twice is fine."""
-        if self._users is not None:
-            self._users.stop()
+        for some in (self._users, self._meddlers):
+            if some is not None:
+                some.stop()
         for machine in self.machines.values():
             machine.end()
         self.stage.close()
@@ -160,7 +171,9 @@ class Harness:
         """Some jobs in peace, so that what processes use then can be compared with what they use in the end."""
         client = self._client()
         calm = {
-            kind.name: kind for kind in jobs if not kind.poison and not kind.victim and kind.name != "long"
+            kind.name: kind
+            for kind in jobs
+            if kind.is_plain and not kind.poison and not kind.victim and kind.name != "long"
         }
         for kind in [*calm.values()] * WARM_UP * self.options.machines:
             job = client.post(kind.type, kind.parameters, None)
@@ -180,6 +193,7 @@ class Harness:
         seconds = self.options.seconds
         self._users = Users(self._client, jobs, seconds=seconds * POSTING, seed=self.options.seed)
         self._users.start()
+        self._meddlers = self._make_meddlers(self._users)
         known = self.catalogue()
         began = time.monotonic()
         ticket = itertools.count()
@@ -200,6 +214,14 @@ class Harness:
             elif not starts:
                 fault.end()
         pause.wait(max(0.0, seconds + began - time.monotonic()))
+
+    def _make_meddlers(self, users: Users) -> Meddlers | None:
+        if not self.system.has_lives:
+            return None
+        client = cast("Callable[[], LifeClient]", self._client)
+        meddlers = Meddlers(client, users.look_back, seed=self.options.seed, touches=self.meddles)
+        meddlers.start()
+        return meddlers
 
     def _begin(self, fault: faults.Fault, now: float) -> bool:
         try:
@@ -230,10 +252,15 @@ class Harness:
         users = self._users
         self._until(users.have_posted, self.options.patience, "everything is posted", must=False)
         self._until(self._all_up, READY_S, "conductors are ready again", must=False)
+        if self._meddlers is not None:
+            self._meddlers.calm_down()
+            self._until(self._meddlers.have_done, self.options.patience, "signals are sent", must=False)
         self._until(self._all_ended, self.options.patience, "all jobs have ended", must=False)
         # Who finds a harmed row may hand its job back for a while; who claims it next says what is wrong.
         self._until(self._no_harmed_runs, HARMED_S, "harmed jobs are told of", must=False)
         users.stop()
+        if self._meddlers is not None:
+            self._meddlers.stop()
         threading.Event().wait(REST_S)
         self._look_after_conductors()
         self._behind = gauges.uses(self.machines.values())
@@ -249,9 +276,15 @@ class Harness:
     def _all_ended(self) -> bool:
         try:
             rows = self.stage.query("SELECT id, state FROM jobs")
+            self._let_go()
         except SQL_ERRORS:
             return False
         return all(state in TERMINAL or job in self.world.harms for job, state in rows)
+
+    def _let_go(self) -> None:
+        """Resume what a word suspended that came late: nobody waits for its answer any more."""
+        if self._meddlers is not None:
+            self._meddlers.resume(row[0] for row in self.stage.query("SELECT id FROM jobs WHERE held = 1"))
 
     def _no_harmed_runs(self) -> bool:
         try:
@@ -270,6 +303,7 @@ class Harness:
         posted = self._posted()
         seen = {job: _look(client, job) for job in posted}
         harms = {job: self._spoken_of(client, harm) for job, harm in self.world.harms.items()}
+        kept = self._kept(cast("LifeClient", client), posted) if self._meddlers is not None else Kept()
         client.close()
         for machine in self.machines.values():
             machine.stop()
@@ -292,6 +326,30 @@ class Harness:
             given_up=self.world.given_up,
             bites=dict(self.world.bites),
             exit_codes=[code for machine in self.machines.values() for code in machine.exit_codes],
+            operations=[] if self._meddlers is None else self._meddlers.operations,
+            sent=[] if self._meddlers is None else self._meddlers.sent,
+            kept=kept,
+        )
+
+    def _kept(self, client: LifeClient, posted: Mapping[str, Posted]) -> Kept:
+        ask = self.stage.query
+        members = ask("SELECT jobset_id, id, state, error FROM jobs WHERE jobset_id IS NOT NULL")
+        there = {row[0] for row in members}
+        wanted = {one.jobset for one in posted.values() if one.jobset in there and one.jobset is not None}
+        return Kept(
+            attempts=[_row(row) for row in ask("SELECT job_id, attempt, state FROM job_attempts")],
+            signals=[
+                (job, json.loads(data), taken is not None)
+                for job, data, taken in ask("SELECT job_id, data, taken_ms FROM signals ORDER BY seq")
+            ],
+            permits=[_row(row) for row in ask("SELECT job_id, semaphore FROM permits")],
+            decisions=[_row(row) for row in ask("SELECT job_id, at_ms FROM events WHERE kind = 'unblocked'")],
+            members=[
+                (jobset, job, state, (error or "").startswith('{"kind":"Skipped"'))
+                for jobset, job, state, error in members
+                if jobset in wanted
+            ],
+            jobsets={jobset: client.look_at_set(jobset) for jobset in wanted},
         )
 
     def _spoken_of(self, client: Client, harm: Harm) -> Harm:
@@ -310,6 +368,10 @@ class Harness:
                     raise NotReady("\n".join([what, *(machine.tail() for machine in self.machines.values())]))
                 return
             pause.wait(LOOK_S)
+
+
+def _row(row: Any) -> Any:
+    return tuple(row)
 
 
 def _look(client: Client, job: str) -> tuple[str, str]:

@@ -49,6 +49,7 @@ class Change:
     starts: int | None = None
     digest: str | None = None
     kind: str | None = None
+    parked: str | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Change))
@@ -93,13 +94,15 @@ _KEY_POSTGRES = "BIGSERIAL PRIMARY KEY"
 _TABLE = """CREATE TABLE {table} (
     seq {key}, at_us BIGINT NOT NULL, conn BIGINT NOT NULL, tab VARCHAR(16) NOT NULL, op CHAR(1) NOT NULL,
     row_id VARCHAR(64) NOT NULL, parent VARCHAR(64), name VARCHAR(255), state VARCHAR(255), was VARCHAR(255),
-    epoch BIGINT, attempt INT, owner VARCHAR(255), deaths INT, starts INT, digest VARCHAR(64), kind VARCHAR(16))"""
+    epoch BIGINT, attempt INT, owner VARCHAR(255), deaths INT, starts INT, digest VARCHAR(64), kind VARCHAR(16),
+    parked VARCHAR(16))"""
 _PRESENT = "SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}'"
 
 _SAID: dict[str, dict[str, str]] = {
     "jobs": {
         "row_id": "{row}.id", "name": "{row}.type", "state": "{row}.state", "epoch": "{row}.epoch",
         "attempt": "{row}.attempt", "owner": "{row}.owner", "deaths": "{row}.deaths",
+        "parked": "{row}.parked",
     },
     "flowdetails": {
         "row_id": "{row}.uuid", "parent": "{row}.parent_uuid", "name": "{row}.name", "state": "{row}.state",

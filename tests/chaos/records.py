@@ -7,7 +7,7 @@ import functools
 from collections import defaultdict
 
 from jobrunner.model import JobState, flow_id
-from tests.chaos.case import Case, Line
+from tests.chaos.case import Case, Line, Operation
 from tests.chaos.history import Change
 
 TERMINAL = frozenset(state.value for state in JobState if state.is_terminal)
@@ -22,8 +22,18 @@ class Records:
         self.jobs: dict[str, list[Change]] = defaultdict(list)
         self.atoms: dict[tuple[str, int], list[Change]] = defaultdict(list)
         self.lines: dict[str, list[Line]] = defaultdict(list)
+        self.removed = {one.job for one in case.operations if one.what == "delete" and one.done is not False}
+        """Jobs that users removed, or may have: their rows are gone with them."""
+        self._operations: dict[str, list[Operation]] = defaultdict(list)
+        for operation in case.operations:
+            if operation.done is not False:
+                self._operations[operation.job].append(operation)
+        self._attempts = {(job, attempt): state for job, attempt, state in case.kept.attempts}
         attempts: dict[str, tuple[str, int]] = {}
         for change in case.history:
+            whose = attempts.get(change.parent or "", (change.row, 0))[0]
+            if change.op == "D" and whose in self.removed:
+                continue
             if change.table == "jobs" and change.row not in case.harms:
                 self.jobs[change.row].append(change)
                 if change.attempt is not None:
@@ -33,6 +43,14 @@ class Records:
         for line in case.evidence:
             if line.job not in case.harms:
                 self.lines[line.job].append(line)
+
+    def operations_on(self, job: str) -> list[Operation]:
+        """What users did to a job, or may have done."""
+        return self._operations.get(job, [])
+
+    def is_touched(self, job: str, *whats: str) -> bool:
+        """Whether a user did one of these to a job, or may have."""
+        return any(one.what in whats for one in self.operations_on(job))
 
     def by_atom(self, job: str, attempt: int) -> dict[str, list[Change]]:
         """The changes of each atom of an attempt, in order."""
@@ -45,6 +63,18 @@ class Records:
         """The job's last state; None if it has no row."""
         changes = self.jobs.get(job)
         return changes[-1].state if changes and changes[-1].op != "D" else None
+
+    def end_of_attempt(self, job: str, attempt: int) -> str | None:
+        """How an attempt ended; None if nobody tells."""
+        changes = self.jobs.get(job)
+        if changes and changes[-1].attempt == attempt:
+            return self.end_of(job)
+        return self._attempts.get((job, attempt))
+
+    def undone_us(self, job: str) -> int:
+        """When the first user asked that a job that had ended be run again, or removed."""
+        found = (one.began_us for one in self.operations_on(job) if one.what in ("retry", "delete"))
+        return min(found, default=2**62)
 
     def epoch_at(self, job: str, seq: int) -> int | None:
         """The job's epoch when a later change was numbered."""

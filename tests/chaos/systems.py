@@ -7,22 +7,33 @@ another conductor altogether.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jobrunner.assemble import make_context
 from jobrunner.config import load_config
-from jobrunner.errors import CorruptRow, JobNotFound, JobrunnerError, StoreUnavailable, WaitTimedOut
-from jobrunner.jobs import look, post
+from jobrunner.errors import (
+    CorruptRow,
+    JobNotFound,
+    JobrunnerError,
+    StoreUnavailable,
+    WaitTimedOut,
+    WrongState,
+)
+from jobrunner.jobs import change, jobsets, look, post, remove, signals
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import Job, Posting
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+
+if TYPE_CHECKING:
+    from tests.chaos.case import Kind
 
 ROOT = Path(__file__).parents[2]
 FLOWS = Path(__file__).with_name("flows")
@@ -68,11 +79,29 @@ class Client(Protocol):
         """Let go of connections."""
 
 
+class LifeClient(Client, Protocol):
+    """A user's side of a system whose jobs can be retried, held, linked and signalled. For one thread."""
+
+    def post_kind(self, kind: Kind, key: str | None) -> tuple[list[str], str | None]:
+        """Post a job, or the jobs of a set; their ids, and the set's, once that is acknowledged. Raises Unavailable."""
+
+    def operate(self, what: str, job_id: str) -> bool:
+        """Suspend, resume, cancel, retry or delete a job; False if that was refused. Raises Unavailable."""
+
+    def signal(self, job_id: str, name: str, token: str) -> bool:
+        """Send a signal under its own token as the key; False if that was refused. Raises Unavailable."""
+
+    def look_at_set(self, jobset_id: str) -> tuple[str, dict[str, int]]:
+        """The state of a jobset, and how many of its jobs are in which. Raises Unavailable."""
+
+
 class System(Protocol):
     """A conductor and its users."""
 
     name: str
     has_epochs: bool
+    has_lives: bool
+    """Whether jobs can be retried, held, linked and signalled."""
 
     def prepare(self, store_url: str) -> None:
         """Make the tables."""
@@ -98,6 +127,7 @@ class Jobrunner:
 
     name = "jobrunner"
     has_epochs = True
+    has_lives = True
 
     def __init__(self, *, startup: Path | None = None, slots: int = 8) -> None:
         self._startup = startup
@@ -154,6 +184,54 @@ class JobrunnerClient:
         posting = Posting(type=type_, parameters=parameters, idempotency_key=key)
         try:
             return post.post(self._context, posting).job_id
+        except StoreUnavailable as error:
+            raise Unavailable(error.message) from error
+
+    def post_kind(self, kind: Kind, key: str | None) -> tuple[list[str], str | None]:
+        members = kind.members or (kind,)
+        postings = [
+            Posting(
+                type=one.type,
+                parameters=one.parameters,
+                policies=one.policies,
+                after=one.after,
+                idempotency_key=None if key is None else f"{key}-{place}",
+            )
+            for place, one in enumerate(members)
+        ]
+        with self._trouble():
+            if not kind.members:
+                return [post.post(self._context, postings[0]).job_id], None
+            made = jobsets.post_set(self._context, postings)
+            return [one.job_id for one in made.posted], made.id
+
+    def operate(self, what: str, job_id: str) -> bool:
+        with self._trouble():
+            try:
+                if what == "delete":
+                    return remove.delete(self._context, job_id).existed
+                getattr(change, what)(self._context, look.find(self._context, job_id))
+            except (WrongState, JobNotFound, CorruptRow):
+                return False
+        return True
+
+    def signal(self, job_id: str, name: str, token: str) -> bool:
+        with self._trouble():
+            try:
+                signals.signal(self._context, look.find(self._context, job_id), name, token, key=token)
+            except (WrongState, JobNotFound, CorruptRow):
+                return False
+        return True
+
+    def look_at_set(self, jobset_id: str) -> tuple[str, dict[str, int]]:
+        with self._trouble():
+            found = jobsets.find(self._context, jobset_id)
+        return found.state.value, {state.value: number for state, number in found.counts.items()}
+
+    @contextlib.contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
         except StoreUnavailable as error:
             raise Unavailable(error.message) from error
 

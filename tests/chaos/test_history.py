@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -37,14 +38,14 @@ def database(place: Servers) -> Iterator[Database]:
     server, url = place
     made = Database(url)
     upgrade(made)
-    history.install(server, url.rpartition("/")[2])
+    history.install(server, urlsplit(url).path[1:])
     yield made
     made.close()
 
 
 def changes(place: Servers) -> list[history.Change]:
     server, url = place
-    return history.read(server, url.rpartition("/")[2])
+    return history.read(server, urlsplit(url).path[1:])
 
 
 def post(database: Database) -> str:

@@ -7,10 +7,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
 
+from jobrunner.model import After, When
+from jobrunner.policies import Hold, Policies, RetryPolicy
 from tests.chaos.case import Kind, Posted, Report
 from tests.chaos.machines import now_us
-from tests.chaos.systems import Client, Unavailable
+from tests.chaos.systems import Client, LifeClient, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +25,8 @@ STOP_S = 40.0
 """A call to a server that hangs takes half a minute to give up."""
 POSTERS = 3
 OBSERVERS = 2
+UNITS = 3
+"""Of the semaphore that some jobs hold."""
 
 
 def kinds(evidence: str) -> list[tuple[int, Kind]]:
@@ -52,9 +58,70 @@ def kinds(evidence: str) -> list[tuple[int, Kind]]:
     ]
 
 
-def draw_kinds(rng: random.Random, count: int, evidence: str) -> list[Kind]:
-    """So many jobs: each kind at least once if there is room, the others by weight."""
-    weights, known = zip(*kinds(evidence), strict=True)
+LOCK = Policies(holds=(Hold(name="chaos lock"),))
+SEMAPHORE = Policies(holds=(Hold(name="chaos semaphore", count=UNITS),))
+
+
+def lives(evidence: str) -> list[tuple[int, Kind]]:
+    """What asks for more than to be run, each with its weight: attempts, waits, semaphores, jobsets."""
+
+    def kind(name: str, ends: str, type_: str, **options: Any) -> Kind:
+        fields = ("words", "policies", "runs", "signals", "waits", "after")
+        own = {key: options.pop(key) for key in fields if key in options}
+        return Kind(name=name, type=type_, parameters={"evidence": evidence, **options}, ends=(ends,), **own)
+
+    def member(name: str, type_: str, ends: str, *after: After, **options: Any) -> Kind:
+        return kind(name, ends, type_, after=after, **options)
+
+    def jobset(name: str, *members: Kind) -> Kind:
+        return Kind(name=name, type="", parameters={}, ends=(), members=members)
+
+    thrice = Policies(retry=RetryPolicy(attempts=3, delay=0.3, factor=1.5))
+    counted_thrice = replace(thrice, holds=SEMAPHORE.holds)
+    again = kind("again", "SUCCEEDED", "chaos_flaky", until=3, policies=thrice, runs=3)
+    given_up = kind("given up", "REVERTED", "chaos_flaky", policies=thrice, runs=3, words="as it is meant to")
+    short = {"steps": 2, "seconds": 0.15}
+    chain = jobset(
+        "chain",
+        member("link", "chaos_line", "SUCCEEDED", **short),
+        member("link", "chaos_nap", "SUCCEEDED", After(job=0), naps=0.5, waits=0.5),
+        member("link", "chaos_fan", "SUCCEEDED", After(job=1), seconds=0.3),
+    )
+    broken = jobset(
+        "broken set",
+        member("link", "chaos_line", "SUCCEEDED", **short),
+        member("link", "chaos_undone", "REVERTED", seconds=0.15, words="as it is meant to"),
+        member("mended", "chaos_line", "SUCCEEDED", After(job=1, when=When.FAILURE), **short),
+        member("last", "chaos_line", "SUCCEEDED", After(job=0), After(job=1, when=When.ALWAYS), **short),
+        member("skipped", "chaos_line", "CANCELLED", After(job=0), After(job=1), words="skipped", **short),
+        member("skipped", "chaos_line", "CANCELLED", After(job=4), words="skipped", **short),
+    )
+    patient = jobset(
+        "patient set",
+        member("link", "chaos_flaky", "SUCCEEDED", until=2, policies=thrice, runs=2),
+        member("link", "chaos_line", "SUCCEEDED", After(job=0), policies=SEMAPHORE, **short),
+        member("never", "chaos_line", "CANCELLED", After(job=0, when=When.FAILURE), words="skipped", **short),
+    )
+    return [
+        (70, again),
+        (50, given_up),
+        (60, kind("nap", "SUCCEEDED", "chaos_nap", naps=1.5, waits=1.5)),
+        (110, kind("signals", "SUCCEEDED", "chaos_signals", signals=2)),
+        (50, kind("locked", "SUCCEEDED", "chaos_line", steps=2, seconds=0.1, policies=LOCK)),
+        (60, kind("counted", "SUCCEEDED", "chaos_line", steps=3, seconds=0.2, policies=SEMAPHORE)),
+        (20, kind("counted again", "SUCCEEDED", "chaos_flaky", until=3, policies=counted_thrice, runs=3)),
+        (40, chain),
+        (40, broken),
+        (20, patient),
+    ]  # fmt: skip
+
+
+def draw_kinds(rng: random.Random, count: int, evidence: str, *, plain: bool = False) -> list[Kind]:
+    """So many jobs and sets: each kind at least once if there is room, the others by weight.
+
+    :param plain: nothing that asks for more than to be run
+    """
+    weights, known = zip(*kinds(evidence), *(() if plain else lives(evidence)), strict=True)
     drawn = [*known, *rng.choices(known, weights=weights, k=max(0, count - len(known)))][:count]
     rng.shuffle(drawn)
     return drawn
@@ -84,6 +151,7 @@ class Users:
         self.refused = 0
         """How often posting or looking failed, to be tried again."""
         self._began = 0.0
+        self._ended: dict[str, str] = {}
 
     def start(self) -> None:
         self._began = time.monotonic()
@@ -105,6 +173,11 @@ class Users:
         for thread in self._threads:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
+    def look_back(self) -> tuple[dict[str, Posted], dict[str, str]]:
+        """The acknowledged jobs, and how those ended of which somebody was told."""
+        with self._lock:
+            return dict(self.posted), dict(self._ended)
+
     def open_jobs(self) -> list[str]:
         """The acknowledged jobs."""
         with self._lock:
@@ -123,20 +196,21 @@ class Users:
             if self._stopping.wait(max(0.0, self._began + number * self._every - time.monotonic())):
                 break
             # Without a key a post that is tried again may have come through before: then there are two jobs of it.
-            key = f"chaos-{self._seed}-{number}" if rng.random() < 0.8 else None
+            # Nobody would send the other one its signals.
+            key = f"chaos-{self._seed}-{number}" if kind.signals or rng.random() < 0.8 else None
             self._post(client, kind, key)
         client.close()
 
     def _post(self, client: Client, kind: Kind, key: str | None) -> None:
         while not self._stopping.is_set():
             try:
-                job = client.post(kind.type, kind.parameters, key)
+                made = _posted(client, kind, key)
             except Unavailable:
                 self.refused += 1
                 self._stopping.wait(AGAIN_S)
                 continue
             with self._lock:
-                self.posted[job] = Posted(job=job, kind=kind, at_us=now_us())
+                self.posted |= {one.job: one for one in made}
             return
         self.unacknowledged += 1
 
@@ -157,6 +231,9 @@ class Users:
                 self.refused += 1
                 self._stopping.wait(AGAIN_S)
                 continue
+            if seen is not None and seen.terminal:
+                with self._lock:
+                    self._ended[job] = seen.state
             if seen is not None:
                 self.reports.append(
                     Report(
@@ -168,3 +245,19 @@ class Users:
                     )
                 )
         client.close()
+
+
+def _posted(client: Client, kind: Kind, key: str | None) -> list[Posted]:
+    """Post it; what is there once that is acknowledged."""
+    if kind.is_plain:
+        return [Posted(job=client.post(kind.type, kind.parameters, key), kind=kind, at_us=now_us())]
+    ids, jobset = cast("LifeClient", client).post_kind(kind, key)
+    at_us = now_us()
+    return [
+        Posted(job=job, kind=one, at_us=at_us, jobset=jobset, after=_after(one, ids))
+        for job, one in zip(ids, kind.members or (kind,), strict=True)
+    ]
+
+
+def _after(kind: Kind, ids: list[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((ids[one.job], one.when.value) for one in kind.after if isinstance(one.job, int))

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.crash_points.evidence import EXECUTE, PROGRESS, REVERT, Line
-from tests.chaos.crash_points.record import EXECUTED, REVERTED, REVERTING, RUNNING, Atom, Record
+from tests.chaos.crash_points.record import (
+    EXECUTED,
+    INJECTOR,
+    REVERTED,
+    REVERTING,
+    RUNNING,
+    Atom,
+    Record,
+    Row,
+)
 from tests.chaos.crash_points.shapes import Shape
 
-INJECTOR = "_TaskFlow_INJECTOR"
 OURS = "jobrunner"
 STAMPS = frozenset({"owner", "node", "epoch", "starts", "started_ms", "finished_ms", "waits"})
 """What the journal notes of an atom that differs from run to run."""
@@ -86,7 +94,7 @@ def repeated(deaths: Sequence[Death], lines: Sequence[Line]) -> list[str]:
         done = {
             (name, *what)
             for name, atom in death.record.atoms.items()
-            if name != INJECTOR
+            if not name.startswith(INJECTOR)
             for what in atom.finished()
         }
         later = lines[len(death.lines) :]
@@ -119,7 +127,7 @@ def differences(expected: Any, found: Any, where: str = "") -> list[str]:
     return [] if expected == found else [f"{where} is {found!r}, and should be {expected!r}"]
 
 
-def end_of(job_id: str, record: Record, lines: Sequence[Line]) -> dict[str, Any]:
+def end_of(job_ids: Sequence[str], record: Record, lines: Sequence[Line]) -> dict[str, Any]:
     """All that is left of a job, less what no two runs have in common: ids, times, owners, epochs, places in the code.
 
     A token is replaced by the name of the execution that drew it; of two executions in one turn the last has the name,
@@ -132,7 +140,9 @@ def end_of(job_id: str, record: Record, lines: Sequence[Line]) -> dict[str, Any]
     last = {(line.atom, line.what, line.turn): line for line in effects}
     names |= {line.token: f"{line.atom}{_in(line.turn)}" for line in last.values() if line.what == EXECUTE}
     left = {
-        "job": {name: value for name, value in record.job.items() if name not in ("owner", "node", "deaths")},
+        "job": _without_owners(record.job),
+        "jobs before": [_without_owners(job) for job in record.before],
+        "attempts": record.attempts,
         "books": record.books,
         "flows": record.flows,
         "two rows": record.doubles,
@@ -142,7 +152,11 @@ def end_of(job_id: str, record: Record, lines: Sequence[Line]) -> dict[str, Any]
         "done": {f"{atom} {what}s{_in(turn)}": _seen(line) for (atom, what, turn), line in last.items()},
         "done last": {line.atom: line.what for line in effects},
     }
-    return _plain(left, {**names, job_id: "the job"})
+    return _plain(left, {**names, **{job_id: f"job {place}" for place, job_id in enumerate(job_ids)}})
+
+
+def _without_owners(job: Row) -> dict[str, Any]:
+    return {name: value for name, value in job.items() if name not in ("owner", "node", "deaths")}
 
 
 def _seen(line: Line) -> dict[str, Any]:
@@ -176,7 +190,8 @@ def _in(turn: Any) -> str:
 def as_meant(shape: Shape, record: Record, lines: Sequence[Line], writes: int) -> list[str]:
     """Where the run without a fault is not what the shape's author wrote down."""
     did = Counter((line.atom, line.what) for line in lines if line.what in EFFECTS)
-    names = sorted({*record.atoms, *(name for name, _ in did)} - {INJECTOR})
+    known = {*record.atoms, *(name for name, _ in did)}
+    names = sorted(name for name in known if not name.startswith(INJECTOR))
     done = {name: (did[name, EXECUTE], did[name, REVERT], _state(record, name)) for name in names}
     found = differences({name: tuple(does) for name, does in shape.does.items()}, done, "done")
     found += differences(shape.ends, record.job["state"], "the job's state")

@@ -41,6 +41,25 @@ def tell_in(path: Path) -> None:
     _place = path
 
 
+_label = ""
+
+
+def label_of(place: int, attempt: int) -> str:
+    """What tells the atoms of a job's attempt from those of others: jobs in the order in which they run, from 0."""
+    return (f" of job {place + 1}" if place else "") + (f", attempt {attempt}" if attempt > 1 else "")
+
+
+def is_again() -> bool:
+    """Whether the atoms of this process are those of a later attempt."""
+    return "attempt" in _label
+
+
+def label(place: int, attempt: int) -> None:
+    """From now on the atoms of this process are those of this attempt."""
+    global _label
+    _label = label_of(place, attempt)
+
+
 def new_token() -> str:
     return uuid.uuid4().hex
 
@@ -48,7 +67,8 @@ def new_token() -> str:
 def leave(line: Line) -> None:
     """Append the line in one ``write``: it survives the process from then on."""
     assert _place is not None
-    text = json.dumps(asdict(line) | {"pid": os.getpid()}) + "\n"
+    named = {"atom": line.atom + _label, "saw": {name + _label: token for name, token in line.saw.items()}}
+    text = json.dumps(asdict(line) | named | {"pid": os.getpid()}) + "\n"
     descriptor = os.open(_place, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         written = os.write(descriptor, text.encode())

@@ -13,14 +13,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 from sqlalchemy.exc import OperationalError
 
 from jobrunner.conductor.run import Outcome, RunParts, run_job
-from jobrunner.model import Posting
+from jobrunner.jobs.following import follow_all
+from jobrunner.model import After, Posting
 from jobrunner.persistence import signals
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.ownership import Begun, begin
@@ -73,9 +74,14 @@ class Stage:
 
     url: str
     shape: Shape
-    job_id: str
+    job_ids: list[str]
+    """The jobs of the shape in the order in which they run: one, or each but the first comes after the one before."""
     directory: Path
     workings: Workings
+
+    @property
+    def job_id(self) -> str:
+        return self.job_ids[-1]
 
     @property
     def evidence(self) -> Path:
@@ -147,22 +153,28 @@ def prepare(url: str, log: Path) -> None:
     _do(work, log)
 
 
-def post(url: str, shape: Shape, number: int, directory: Path) -> list[str]:
-    """Post jobs of a shape; their ids."""
+def post(url: str, shape: Shape, number: int, directory: Path) -> list[list[str]]:
+    """Post jobs of a shape; their ids, of each of its chains together."""
     ids = directory / "posted"
 
     def work() -> None:
         database = Database(url)
-        postings = [Posting(type=_type_name(shape)) for _ in range(number)]
-        posted = Store(database).insert(postings, now_ms=time.time_ns() // 1_000_000)
-        for job_id, _ in posted:
+        posting = Posting(type=_type_name(shape), policies=shape.policies)
+        chain = [
+            replace(posting, after=(After(job=place - 1),) if place else ()) for place in range(shape.jobs)
+        ]
+        made = []
+        for _ in range(number):
+            posted = Store(database).insert_linked(chain, now_ms=time.time_ns() // 1_000_000)
+            made.append([one.id for one in posted])
+        for job_id in [job_id for chained in made for job_id in chained]:
             for data in shape.signals:
                 signals.send(database, job_id, WORD, data)
-        ids.write_text(json.dumps([job_id for job_id, _ in posted]))
+        ids.write_text(json.dumps(made))
         database.close()
 
     _do(work, ids.with_suffix(".log"))
-    found: list[str] = json.loads(ids.read_text())
+    found: list[list[str]] = json.loads(ids.read_text())
     return found
 
 
@@ -206,20 +218,46 @@ def _own(stage: Stage, number: int, fault: Fault | None, report: Path) -> None:
 
 
 def _claim_and_run(stage: Stage, owner: str, writer: FaultyWriter) -> bool:
-    """Own the job, and run it; when it waits for a time, go on at that. Whether it has ended."""
+    """Own the job, and run it; when it waits for a time, go on at that. Whether it, and all after it, have ended."""
+    finished = True
+    for place in range(len(stage.job_ids)):
+        finished = False
+        while not finished:
+            finished = _claim_and_run_once(stage, place, owner, writer)
+            if not finished and not stage.shape.suspends:
+                return False
+        if place + 1 < len(stage.job_ids):
+            _follow(writer)
+    return finished
+
+
+def _follow(writer: FaultyWriter) -> None:
+    """Let the job that comes next go on, as a worker does, or the leader if that died. The board is nobody's here."""
     while True:
-        finished = _claim_and_run_once(stage, owner, writer)
-        if finished or not stage.shape.suspends:
-            return finished
+        try:
+            with writer.writes.one():
+                follow_all(writer.database, _Nowhere)  # type: ignore[arg-type]
+                return
+        except OperationalError as error:
+            print(f"the answer to following was lost: {error}", file=sys.stderr)
 
 
-def _claim_and_run_once(stage: Stage, owner: str, writer: FaultyWriter) -> bool:
-    due_ms = Store(writer.database).get(stage.job_id).available_ms
+class _Nowhere:
+    """In the place of a board."""
+
+    def post(self, entries: object) -> int:
+        return 0
+
+
+def _claim_and_run_once(stage: Stage, place: int, owner: str, writer: FaultyWriter) -> bool:
+    job_id = stage.job_ids[place]
+    due_ms = Store(writer.database).get(job_id).available_ms
     time.sleep(max(0.0, due_ms / 1000 - time.time()))
-    begun = _claimed(stage, owner, writer)
+    begun = _claimed(job_id, owner, writer)
     if begun.finished:
         return True
     (job,) = begun.started
+    evidence.label(place, job.attempt)
     registry = Registry()
     registry.add_type(
         JobType(
@@ -237,12 +275,12 @@ def _claim_and_run_once(stage: Stage, owner: str, writer: FaultyWriter) -> bool:
     return stage.workings.run(parts, job, StopSignal(), fresh=job.id in begun.fresh).finished
 
 
-def _claimed(stage: Stage, owner: str, writer: FaultyWriter) -> Begun:
+def _claimed(job_id: str, owner: str, writer: FaultyWriter) -> Begun:
     """Own the job. When the answer is lost the job goes back to the board, and is claimed once more."""
     while True:
         try:
             with writer.writes.one():
-                return begin(writer.database, [stage.job_id], owner=owner, node="node")
+                return begin(writer.database, [job_id], owner=owner, node="node")
         except OperationalError as error:
             print(f"the claim's answer was lost: {error}", file=sys.stderr)
 

@@ -66,7 +66,7 @@ class CrashPoints:
         self._shape = shape
         self._directory = directory
         self._workings = workings
-        self._posted: list[str] = []
+        self._posted: list[list[str]] = []
 
     def report(self) -> Report:
         """Every write, struck in each way."""
@@ -130,7 +130,7 @@ class CrashPoints:
         deaths: list[Death] = []
         for number, fault in enumerate([*faults, None], start=1):
             lives.append(stage.own(number, fault))
-            lines, recorded = evidence.read(stage.evidence), record.read(self._url, stage.job_id)
+            lines, recorded = evidence.read(stage.evidence), record.read(self._url, stage.job_ids)
             if not lives[-1].died:
                 break
             deaths.append(Death(pid=lives[-1].pid, lines=lines, record=recorded))
@@ -138,7 +138,7 @@ class CrashPoints:
             lives=lives,
             lines=lines,
             record=recorded,
-            left=checks.end_of(stage.job_id, recorded, lines),
+            left=checks.end_of(stage.job_ids, recorded, lines),
             repeated=checks.repeated(deaths, lines),
             wrong=[
                 *(what for death in deaths for what in checks.at_death(death)),
@@ -153,7 +153,7 @@ class CrashPoints:
         return Stage(
             url=self._url,
             shape=self._shape,
-            job_id=self._posted.pop(),
+            job_ids=self._posted.pop(),
             directory=self._directory,
             workings=workings,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,9 +13,14 @@ from urllib.parse import urlsplit
 import psycopg
 import pymysql
 
+from jobrunner.model import flow_id
+from tests.chaos.crash_points.evidence import label_of
+
 Row = Mapping[str, Any]
 
 JOB_COLUMNS = ("state", "attempt", "owner", "node", "cancel", "result", "error", "note", "deaths")
+ATTEMPT_COLUMNS = ("attempt", "state", "result", "error")
+INJECTOR = "_TaskFlow_INJECTOR"
 FLOW_COLUMNS = ("name", "state", "meta")
 ATOM_COLUMNS = (
     "name",
@@ -93,6 +98,10 @@ class Record:
     """Names that more than one row has."""
     events: list[str]
     """The kinds of what happened to the job, in order."""
+    before: list[Row] = field(default_factory=list)
+    """The rows of the jobs that come before it."""
+    attempts: list[Row] = field(default_factory=list)
+    """How the attempts ended that were followed by another."""
     taken: list[bool] = field(default_factory=list)
     """Of each signal that the job was sent, in order: whether a task took it."""
 
@@ -101,24 +110,46 @@ class Record:
         return [atom for atom in self.atoms.values() if atom.is_retry]
 
 
-def read(url: str, job_id: str) -> Record:
-    """The job's record as it is committed."""
+def read(url: str, job_ids: Sequence[str]) -> Record:
+    """The record of jobs that run one after the other, as it is committed."""
     with _cursor(url) as cursor:
-        (job,) = _rows(cursor, JOB_COLUMNS, "jobs WHERE id = '{}'", job_id)
-        books = _rows(cursor, ("name", "meta"), "logbooks WHERE uuid = '{}'", job_id)
-        flows = _rows(cursor, FLOW_COLUMNS, "flowdetails WHERE parent_uuid = '{}'", job_id)
-        below = "(SELECT uuid FROM flowdetails WHERE parent_uuid = '{}')"
-        atoms = _rows(cursor, ATOM_COLUMNS, f"atomdetails WHERE parent_uuid IN {below}", job_id)
-        events = _rows(cursor, ("kind",), "events WHERE job_id = '{}' ORDER BY seq", job_id)
-        signals = _rows(cursor, ("taken_ms",), "signals WHERE job_id = '{}' ORDER BY seq", job_id)
-    names = [row["name"] for row in atoms]
+        found = [_read(cursor, place, job_id) for place, job_id in enumerate(job_ids)]
+    return Record(
+        job=found[-1].job,
+        before=[one.job for one in found[:-1]],
+        books=[book for one in found for book in one.books],
+        flows=[flow for one in found for flow in one.flows],
+        atoms={name: atom for one in found for name, atom in one.atoms.items()},
+        doubles=[name for one in found for name in one.doubles],
+        events=[kind for one in found for kind in one.events],
+        attempts=[attempt for one in found for attempt in one.attempts],
+        taken=[taken for one in found for taken in one.taken],
+    )
+
+
+def _read(cursor: Any, place: int, job_id: str) -> Record:
+    (job,) = _rows(cursor, JOB_COLUMNS, "jobs WHERE id = '{}'", job_id)
+    books = _rows(cursor, ("name", "meta"), "logbooks WHERE uuid = '{}'", job_id)
+    events = _rows(cursor, ("kind",), "events WHERE job_id = '{}' ORDER BY seq", job_id)
+    signals = _rows(cursor, ("taken_ms",), "signals WHERE job_id = '{}' ORDER BY seq", job_id)
+    attempts = _rows(cursor, ATTEMPT_COLUMNS, "job_attempts WHERE job_id = '{}' ORDER BY attempt", job_id)
+    flows: list[Row] = []
+    rows: list[tuple[str, Row]] = []
+    for attempt in range(1, job["attempt"] + 1):
+        flow = flow_id(job_id, attempt)
+        flows += _rows(cursor, FLOW_COLUMNS, "flowdetails WHERE uuid = '{}'", flow)
+        label = label_of(place, attempt)
+        atoms = _rows(cursor, ATOM_COLUMNS, "atomdetails WHERE parent_uuid = '{}'", flow)
+        rows += [(row["name"] + label, row) for row in atoms]
+    names = [name for name, _ in rows]
     return Record(
         job=job,
         books=books,
         flows=flows,
-        atoms={row["name"]: Atom(row) for row in atoms},
+        atoms={name: Atom(row) for name, row in rows},
         doubles=sorted({name for name in names if names.count(name) > 1}),
         events=[row["kind"] for row in events],
+        attempts=attempts,
         taken=[row["taken_ms"] is not None for row in signals],
     )
 

@@ -11,7 +11,8 @@ from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 from taskflow.task import EVENT_UPDATE_PROGRESS, Task
 from taskflow.types import failure as ft
 
-from jobrunner import Sleep, wait_for_signal
+from jobrunner import Sleep, WaitForSignal, wait_for_signal
+from jobrunner.policies import NO_POLICIES, Policies, RetryPolicy
 from tests.chaos.crash_points import evidence, faults
 from tests.chaos.crash_points.evidence import EXECUTE, PROGRESS, REVERT, Line
 
@@ -134,6 +135,9 @@ class Shape:
     """What signals its jobs are sent before they begin."""
     suspends: bool = False
     """Whether it waits for times: then an owner goes on with it when they come."""
+    policies: Policies = NO_POLICIES
+    jobs: int = 1
+    """So many jobs of it come one after the other."""
     reports: Mapping[str, float] = field(default_factory=dict)
     """The last amount that an atom reports before it ends."""
     least_writes: int
@@ -214,6 +218,30 @@ def retried_waiting() -> Any:
     return linear_flow.Flow("retried waiting").add(tried, Step("later", "flaky"))
 
 
+class InSecond(Step):
+    """Fails in the first attempt of its job."""
+
+    def work(self) -> None:
+        if not evidence.is_again():
+            raise StepFailed(self.name, None)
+
+
+def retried_job() -> Any:
+    return linear_flow.Flow("retried job").add(Step("a"), InSecond("b", "a"), Step("c", "b"))
+
+
+def in_vain() -> Any:
+    """Waits for a signal that never comes."""
+    return linear_flow.Flow("in vain").add(
+        Step("a"), WaitForSignal("never", timeout=NAP_S, default=NOBODY, name="wait"), Step("b", "a")
+    )
+
+
+def chained() -> Any:
+    return linear_flow.Flow("chained").add(Step("a"), Step("b", "a"))
+
+
+NOBODY = {"turn": None, "token": "nobody"}
 NAP_S = 0.06
 """Longer than what a task sleeps through without being suspended."""
 
@@ -307,6 +335,33 @@ _ALL = (
         signals=("one", "two", "three"),
         suspends=True,
         least_writes=1 + 14 + 4 + 1,
+    ),
+    # A job's life is longer than one flow: it is run again, waits in vain, and others come after it.
+    Shape(
+        name="retried job",
+        flow=retried_job,
+        does={
+            **dict.fromkeys("ab", UNDONE),
+            "c": NEVER,
+            **dict.fromkeys((f"{name}, attempt 2" for name in "abc"), ONCE),
+        },
+        policies=Policies(retry=RetryPolicy(attempts=2, delay=NAP_S, jitter=0)),
+        suspends=True,
+        least_writes=1 + 4 + 1 + 1 + 3 + 1,
+    ),
+    Shape(
+        name="in vain",
+        flow=in_vain,
+        does={**dict.fromkeys("ab", ONCE), "wait": Does(0, 0, "SUCCESS")},
+        suspends=True,
+        least_writes=1 + 2 + 1 + 1 + 1 + 1,
+    ),
+    Shape(
+        name="chained",
+        flow=chained,
+        does=dict.fromkeys(("a", "b", "a of job 2", "b of job 2"), ONCE),
+        jobs=2,
+        least_writes=2 * (1 + 2 + 1) + 1,
     ),
 )
 SHAPES = {shape.name: shape for shape in _ALL}

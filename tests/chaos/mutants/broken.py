@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,18 +20,23 @@ from jobrunner.conductor import process, supervisor
 from jobrunner.conductor.chores import Chores
 from jobrunner.conductor.keeper import Claims
 from jobrunner.conductor.reconciler import PAGE, Reconciler
-from jobrunner.model import BoardEntry, JobState
+from jobrunner.conductor.waits import JobWaits
+from jobrunner.jobs import following
+from jobrunner.model import BoardEntry, Job, JobState
+from jobrunner.persistence import beginning, deciding, permits, signals
+from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal import statements
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.ownership import lock_rows
 from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.semaphores import Semaphore
 from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import atomdetails, jobs
 
 FOR_EVER_S = 7 * 24 * 3600.0
 GAP_S = 0.6
-"""So long after the board SQL hears of a job's end."""
+"""So long after the board SQL hears of a job's end; and who took a signal does nothing with it."""
 
 Change = tuple[Any, str, Any]
 """An object, the name of its attribute, and what takes its place."""
@@ -208,6 +213,55 @@ def _missing(reconciler: Reconciler) -> list[BoardEntry]:
     return found
 
 
+# -- a job's whole life
+
+
+def _holds_die_with_owners() -> list[Change]:
+    """Whoever claims a job does not look whether somebody wants it suspended."""
+    read = beginning.job_from_row
+
+    def job_from_row(row: Any) -> Job:
+        return replace(read(row), held=False)
+
+    return [(beginning, "job_from_row", job_from_row)]
+
+
+def _permits_are_not_counted() -> list[Change]:
+    def held(pipeline: Pipeline, found: Sequence[Semaphore]) -> tuple[dict[str, Semaphore], set[str]]:
+        return {one.name: one for one in found}, set()
+
+    return [(permits, "_held", held)]
+
+
+def _decides_twice() -> list[Change]:
+    """As when two look at once, and neither asks again, under the lock, whether the other was quicker."""
+    decide, lock = deciding.decide, deciding.lock_rows
+
+    def still_blocked(*args: Any) -> list[dict[str, Any]]:
+        return [{**row, "state": JobState.BLOCKED.value} for row in lock(*args)]
+
+    def twice(database: Database, job_ids: Sequence[str], *, now_ms: int) -> deciding.Followed:
+        decide(database, job_ids, now_ms=now_ms)
+        return decide(database, job_ids, now_ms=now_ms)
+
+    return [(deciding, "lock_rows", still_blocked), (following, "decide", twice)]
+
+
+def _takes_unfenced() -> list[Change]:
+    """A signal is taken when it is read, and not with what is recorded of who took it."""
+    find = JobWaits.signal
+
+    def signal(waits: JobWaits, name: str) -> signals.Signal | None:
+        found = find(waits, name)
+        if found is not None:
+            now_ms = time.time_ns() // 1_000_000
+            waits._database.pipelined(lambda pipeline: signals.take(pipeline, [found.seq], now_ms))
+            time.sleep(GAP_S)
+        return found
+
+    return [(JobWaits, "signal", signal)]
+
+
 def _mutant(name: str, breaks: str, plan: str, caught_by: str, changes: Callable[[], list[Change]]) -> Mutant:
     return Mutant(
         name=name, breaks=breaks, plan=plan, caught_by=frozenset(caught_by.split()), changes=changes
@@ -240,6 +294,20 @@ MUTANTS = {
         _mutant("no_hand_back", "a dead worker's claims are left to run out", "workers", "I8", _no_hand_back),
         _mutant(
             "keeps_for_the_dead", "a dead worker's leases are kept on", "deaths", "I1 I8", _keeps_for_the_dead,
+        ),
+        _mutant(
+            "holds_die_with_owners", "whoever takes a job over does not ask whether it was suspended", "holds",
+            "I14", _holds_die_with_owners,
+        ),
+        _mutant(
+            "permits_are_not_counted", "a semaphore is granted whatever is held of it", "permits",
+            "I15", _permits_are_not_counted,
+        ),
+        _mutant(
+            "decides_twice", "a follower is decided by each who looks", "chains", "I5 I12", _decides_twice,
+        ),
+        _mutant(
+            "takes_unfenced", "a signal is taken before it is recorded by whom", "signals", "I1 I13", _takes_unfenced,
         ),
     )
 }  # fmt: skip

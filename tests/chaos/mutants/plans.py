@@ -15,7 +15,7 @@ from tests.chaos.harness import QUIET, Harness
 from tests.chaos.mutants import harm
 from tests.chaos.mutants.harm import KillLeader, LateAnswers
 from tests.chaos.systems import Jobrunner, Servers
-from tests.chaos.users import draw_kinds, kinds
+from tests.chaos.users import draw_kinds, kinds, lives
 
 STARTUP = Path(__file__).with_name("startup")
 
@@ -28,6 +28,7 @@ class Plan:
     :param every: seconds from one to the next
     :param posts: the names of what is posted, to be drawn from by the weights that they always have
     :param first: what is posted before anything else
+    :param meddles: whether users suspend, resume, cancel, retry and delete jobs
     """
 
     strikes: Mapping[type[Fault], int]
@@ -36,6 +37,7 @@ class Plan:
     first: tuple[str, ...] = ()
     workers: int = 2
     jobs_a_second: float = 4.0
+    meddles: bool = False
 
     def draw(self, seed: int, *, seconds: float, machines: list[str], lease: float) -> list[Draw]:
         """The faults, from the seed."""
@@ -60,10 +62,10 @@ class Plan:
 
     def post(self, seed: int, count: int, evidence: str) -> list[Kind]:
         """What is posted, in order."""
-        known = [kind for _, kind in kinds(evidence)]
+        known = [kind for _, kind in (*kinds(evidence), *lives(evidence))]
         first = [kind for kind in known if _name(kind) in self.first]
         rng = random.Random(f"jobs {seed}")
-        drawn = [kind for kind in draw_kinds(rng, 8 * count, evidence) if _name(kind) in self.posts]
+        drawn = [kind for kind in draw_kinds(rng, 30 * count, evidence) if _name(kind) in self.posts]
         return [*first, *drawn][:count]
 
 
@@ -86,6 +88,12 @@ PLANS = {
     "forgetting": Plan(
         strikes={FlushBoard: 1}, every=0.9, posts=("line", "fan", "progress"), jobs_a_second=8.0
     ),
+    "holds": Plan(
+        strikes={KillWorker: 4, KillMachine: 1}, every=1.2, posts=("long", "progress", "fan"), meddles=True
+    ),
+    "permits": Plan(strikes={KillWorker: 1}, every=2.0, posts=("locked", "counted"), jobs_a_second=5.0),
+    "chains": Plan(strikes={KillWorker: 1}, every=2.0, posts=("chain", "broken set"), jobs_a_second=1.0),
+    "signals": Plan(strikes={KillWorker: 1}, every=0.8, posts=("signals",), jobs_a_second=4.0),
     "leaders": Plan(strikes={KillLeader: 1}, every=5.0, posts=("line",), jobs_a_second=12.0),
 }  # fmt: skip
 
@@ -106,6 +114,10 @@ class Planned(Harness):
 
     def kinds(self) -> list[Kind]:
         return self.plan.post(self.options.seed, self.options.jobs, str(self.evidence))
+
+    @property
+    def meddles(self) -> bool:
+        return self.plan.meddles
 
 
 class Broken(Jobrunner):

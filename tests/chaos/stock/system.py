@@ -33,6 +33,7 @@ class Stock:
     name = "stock TaskFlow, non-blocking"
     kind = "nonblocking"
     has_epochs = False
+    has_lives = False
     expires = False
 
     def __init__(self) -> None:

@@ -9,7 +9,20 @@ from tests.conformance.model.expected_system import Expected
 from tests.conformance.model.hands import same
 from tests.conformance.model.world import World
 
-COMPARED = ("type", "state", "epoch", "attempt", "owner", "deaths", "cancel", "available_ms")
+COMPARED = (
+    "type",
+    "state",
+    "epoch",
+    "attempt",
+    "owner",
+    "deaths",
+    "cancel",
+    "available_ms",
+    "held",
+    "parked",
+    "parked_before",
+    "awaits",
+)
 
 
 def check_store(world: World, expected: Expected, owners: Sequence[str]) -> None:
@@ -21,6 +34,8 @@ def check_store(world: World, expected: Expected, owners: Sequence[str]) -> None
             same(f"{name} of {job_id}", getattr(job, name), getattr(expected.jobs[job_id], name))
     atoms = {job_id: job.atoms for job_id, job in expected.jobs.items()}
     same("what is recorded", world.atoms(found.values()), atoms)
+    untaken = {job_id: job.signals for job_id, job in expected.jobs.items() if job.signals}
+    same("the signals that nobody took", world.untaken(), untaken)
     if any(job.cancel for job in found.values()):
         same("asked to be cancelled", world.cancel_requests(owners), expected.cancel_requests(owners))
 
@@ -41,7 +56,7 @@ def check_board(world: World, expected: Expected) -> None:
 
 def check_histories(world: World) -> None:
     """Of jobs that have all ended: their epochs never fell, and each attempt ended once."""
-    terminal = {state.value.lower() for state in JobState if state.is_terminal}
+    terminal = {"retrying", *(state.value.lower() for state in JobState if state.is_terminal)}
     for job_id, job in world.jobs().items():
         history = world.context.store.history(job_id)
         epochs = [event["epoch"] for event in history]

@@ -11,12 +11,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jobrunner.model import CancelMode, JobState, Priority
+from jobrunner.model import CancelMode, JobState, Parked, Priority
 
 MAX_DEATHS = 3
 ATOMS = ("first", "second")
 LEADERSHIP_S = 15.0
 HOUR_MS = 3_600_000
+AGAIN_MS = 15_000
+"""So long after it failed a job is run again that may be."""
+SIGNAL = "go"
 
 OPEN = {JobState.SCHEDULED, JobState.WAITING, JobState.RUNNING, JobState.SUSPENDED}
 
@@ -28,6 +31,14 @@ class Entry(NamedTuple):
     type: str
     score: int
     available_ms: int
+
+
+class Returned(NamedTuple):
+    """A claim that goes back, and after how many milliseconds it is to be offered again."""
+
+    entry: Entry
+    delay_ms: int
+    was_begun: bool
 
 
 @dataclass
@@ -63,6 +74,14 @@ class ExpectedJob:
     owner: str | None = None
     deaths: int = 0
     cancel: CancelMode | None = None
+    attempts: int = 1
+    """So many the job's policy allows."""
+    held: bool = False
+    parked: Parked | None = None
+    parked_before: Parked | None = None
+    awaits: str | None = None
+    signals: list[str] = field(default_factory=list)
+    """What it was sent and no task has taken, oldest first."""
     atoms: dict[str, tuple[str, object]] = field(default_factory=dict)
     """State and result of what the present attempt has recorded."""
 
@@ -79,10 +98,27 @@ class ExpectedJob:
     def anything_done(self) -> bool:
         return self.started and any(state != "PENDING" for state, _ in self.atoms.values())
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it should stand on the board."""
+        return self.is_open and self.parked is None
+
+    @property
+    def hears(self) -> bool:
+        """Whether a signal that it awaits is there."""
+        return self.awaits is not None and bool(self.signals)
+
     def end(self, state: JobState) -> None:
         self.state, self.owner = state, None
+        self.parked = self.awaits = None
         if state not in OPEN:
-            self.cancel = None
+            self.cancel, self.held = None, False
+
+    def begin_anew(self) -> None:
+        """What an attempt loses with its end."""
+        self.owner, self.deaths, self.started, self.atoms = None, 0, False, {}
+        self.parked = self.parked_before = self.awaits = None
+        self.attempt += 1
 
 
 class ExpectedBoard:
@@ -130,6 +166,27 @@ class ExpectedBoard:
         for job_id in mine:
             self._put_back(job_id, delay_ms)
         return len(mine)
+
+    def delayed(self) -> list[str]:
+        """Those that nobody claims and that stand there for later."""
+        return [job_id for job_id, found in self.standing.items() if found.owner is None and found.due_ms]
+
+    def hasten(self, job_ids: Iterable[str]) -> tuple[int, int]:
+        """How many were delayed for certain, and how many may be counted as well: their time has come just now."""
+        unclaimed = [
+            job_id for job_id in job_ids if job_id in self.standing and self.standing[job_id].owner is None
+        ]
+        delayed = [job_id for job_id in unclaimed if self.standing[job_id].due_ms]
+        certain = sum(not self._is_free(job_id) for job_id in delayed)
+        for job_id in delayed:
+            self._put_back(job_id, 0)
+        return certain, len(delayed)
+
+    def pass_on(self, holder: str, owner: str, job_ids: Sequence[str], lease_ms: int) -> list[str]:
+        passed = self.claims_of(holder, job_ids)
+        for job_id in passed:
+            self.standing[job_id].owner, self.standing[job_id].due_ms = owner, self.now_ms + lease_ms
+        return passed
 
     def release_owner(self, owner: str) -> tuple[set[str], set[str]]:
         """Those that have to be handed back, and those that may be named as well: their leases have run out."""

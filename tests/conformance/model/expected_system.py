@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from jobrunner.model import CancelMode, JobState, Priority
+from jobrunner.model import CancelMode, JobState, Parked, Priority
+from jobrunner.persistence.beginning import EARLY_MS
 from jobrunner.persistence.overdue import DUE_MS
 from tests.conformance.model.expected import (
+    AGAIN_MS,
     ATOMS,
     HOUR_MS,
     LEADERSHIP_S,
@@ -15,6 +17,7 @@ from tests.conformance.model.expected import (
     Entry,
     ExpectedBoard,
     ExpectedJob,
+    Returned,
 )
 
 
@@ -26,6 +29,9 @@ class ExpectedBegun:
     """The epochs of those that are this owner's now."""
     fresh: set[str] = field(default_factory=set)
     finished: set[str] = field(default_factory=set)
+    parked: set[str] = field(default_factory=set)
+    early: dict[str, int] = field(default_factory=dict)
+    """Those whose time has not come, and in how many milliseconds it does."""
 
 
 class Expected:
@@ -52,24 +58,36 @@ class Expected:
     # -- people
 
     def posted(
-        self, job_ids: Sequence[str], type_: str, priority: Priority, delay_ms: int, *, seen: bool
+        self,
+        job_ids: Sequence[str],
+        type_: str,
+        priority: Priority,
+        delay_ms: int,
+        *,
+        seen: bool,
+        attempts: int = 1,
     ) -> None:
         """These were posted; the board saw it or was away."""
         state = JobState.SCHEDULED if delay_ms else JobState.WAITING
         for job_id in job_ids:
             self.jobs[job_id] = ExpectedJob(
-                job_id, type_, priority, self.now_ms, self.now_ms + delay_ms, state
+                job_id, type_, priority, self.now_ms, self.now_ms + delay_ms, state, attempts=attempts
             )
         if seen:
             self.board.post(self.jobs[job_id].entry for job_id in job_ids)
 
-    def cancel(self, job_id: str, mode: CancelMode, *, seen: bool) -> JobState | None:
-        """The state after that; None if there is nothing left to cancel."""
+    def cancel(self, job_id: str, mode: CancelMode, *, seen: bool, later: bool) -> JobState | None:
+        """The state after that; None if there is nothing left to cancel.
+
+        :param later: whether it waited for a time, or for something else than an owner
+        """
         job = self.jobs[job_id]
         if not job.is_open:
             return JobState.CANCELLED if job.state is JobState.CANCELLED else None
         if job.state is JobState.RUNNING or (mode is CancelMode.REVERT and job.anything_done):
-            job.cancel = mode
+            job.cancel, job.held = mode, False
+            if job.state is not JobState.RUNNING:
+                self._offer_to_be_undone(job, seen=seen, later=later)
             return job.state
         job.epoch += 1
         job.end(JobState.CANCELLED)
@@ -77,14 +95,91 @@ class Expected:
             self.board.withdraw([job_id])
         return job.state
 
+    def _offer_to_be_undone(self, job: ExpectedJob, *, seen: bool, later: bool) -> None:
+        if job.parked is not None or job.available_ms > self.now_ms:
+            job.parked = job.parked_before = job.awaits = None
+            job.epoch += 1
+            job.available_ms = min(job.available_ms, self.now_ms)
+        if later and seen:
+            self.board.withdraw([job.id])
+            self.board.post([job.entry])
+
+    def suspend(self, job_id: str, *, seen: bool) -> bool:
+        """Whether it can be suspended."""
+        job = self.jobs[job_id]
+        if not job.is_open or job.cancel is not None:
+            return False
+        if job.held and (job.parked is Parked.HELD or job.state is JobState.RUNNING):
+            return True
+        if job.state is JobState.RUNNING:
+            job.held = True
+            return True
+        self._park(job)
+        if seen:
+            self.board.withdraw([job_id])
+        return True
+
+    def _park(self, job: ExpectedJob) -> None:
+        before = job.parked if job.parked is not Parked.HELD else job.parked_before
+        job.state, job.owner, job.held = JobState.SUSPENDED, None, True
+        job.parked, job.parked_before = Parked.HELD, before
+        job.epoch += 1
+
+    def resume(self, job_id: str, *, seen: bool) -> bool:
+        """Whether it has not ended."""
+        job = self.jobs[job_id]
+        if not job.is_open:
+            return False
+        if not job.held and job.parked is not Parked.HELD:
+            return True
+        job.held = False
+        if job.state is JobState.RUNNING:
+            return True
+        job.parked, job.parked_before = job.parked_before, None
+        job.epoch += 1
+        later = JobState.SCHEDULED if job.available_ms > self.now_ms else JobState.WAITING
+        job.state = JobState.SUSPENDED if job.parked is Parked.SIGNAL else later
+        if job.parked is None and seen:
+            self.board.post([job.entry])
+        if seen:
+            self.wake([job_id])
+        return True
+
+    def signal(self, job_id: str, data: str, *, seen: bool) -> bool:
+        """Whether it has not ended."""
+        job = self.jobs[job_id]
+        if not job.is_open:
+            return False
+        job.signals.append(data)
+        if self._woken(job) and seen:
+            self._offer(job)
+        return True
+
+    def wake(self, job_ids: Iterable[str]) -> None:
+        """Somebody looks after jobs that may await what is there."""
+        woken = [self.jobs[job_id] for job_id in sorted(set(job_ids)) if self._woken(self.jobs[job_id])]
+        for job in woken:
+            self._offer(job)
+
+    def _woken(self, job: ExpectedJob) -> bool:
+        unowned = (JobState.SUSPENDED, JobState.SCHEDULED, JobState.WAITING)
+        if not job.hears or job.state not in unowned or job.parked not in (None, Parked.SIGNAL):
+            return False
+        job.parked, job.available_ms = None, min(job.available_ms, self.now_ms)
+        return True
+
+    def _offer(self, job: ExpectedJob) -> None:
+        self.board.hasten([job.id])
+        self.board.post([job.entry._replace(available_ms=0, score=job.created_ms + job.priority * HOUR_MS)])
+
     def retry(self, job_id: str, *, seen: bool) -> bool:
         """Whether it can be run again."""
         job = self.jobs[job_id]
         if job.is_open or job.state is JobState.SUCCEEDED:
             return False
-        job.state, job.owner, job.cancel = JobState.WAITING, None, None
-        job.epoch, job.attempt, job.deaths = job.epoch + 1, job.attempt + 1, 0
-        job.available_ms, job.started, job.atoms = self.now_ms, False, {}
+        job.begin_anew()
+        job.state, job.cancel, job.held = JobState.WAITING, None, False
+        job.epoch, job.available_ms = job.epoch + 1, self.now_ms
         if seen:
             self.board.withdraw([job_id])
             self.board.post([job.entry])
@@ -98,12 +193,24 @@ class Expected:
             if not job.is_open:
                 begun.finished.add(job.id)
                 continue
+            if job.parked is not None:
+                begun.parked.add(job.id)
+                continue
+            if job.state is JobState.SCHEDULED and job.available_ms > self.now_ms + EARLY_MS:
+                begun.early[job.id] = job.available_ms - self.now_ms
+                continue
             job.deaths += job.state is JobState.RUNNING and job.owner != owner
-            job.epoch += 1
             if job.deaths >= MAX_DEATHS:
+                job.epoch += 1
                 job.end(JobState.FAILED)
                 begun.finished.add(job.id)
                 continue
+            if job.held and job.cancel is None:
+                self._park(job)
+                begun.parked.add(job.id)
+                continue
+            job.epoch += 1
+            job.awaits = None
             if not job.started:
                 begun.fresh.add(job.id)
             job.state, job.owner, job.started = JobState.RUNNING, owner, True
@@ -113,6 +220,29 @@ class Expected:
     def may_record(self, job_id: str, epoch: int) -> bool:
         """Only whoever began last can record anything."""
         return self.jobs[job_id].epoch == epoch
+
+    def settled(
+        self,
+        job_id: str,
+        state: JobState,
+        *,
+        parked: Parked | None,
+        awaits: str | None,
+        available_ms: int | None,
+    ) -> None:
+        """Its owner left it so; one that failed is run again, if it may be."""
+        job = self.jobs[job_id]
+        if state is JobState.FAILED and job.attempt < job.attempts and job.cancel is None:
+            job.begin_anew()
+            job.available_ms = self.now_ms + AGAIN_MS
+            job.state = JobState.SUSPENDED if job.held else JobState.SCHEDULED
+            job.parked = Parked.HELD if job.held else None
+            return
+        job.end(state)
+        job.parked = parked if parked is not Parked.HELD or job.held else None
+        job.awaits = awaits
+        if available_ms is not None:
+            job.available_ms = available_ms
 
     def recorded(self, job_id: str, atom: str, state: str, result: object) -> None:
         atoms = self.jobs[job_id].atoms
@@ -125,7 +255,7 @@ class Expected:
         held = [job for job in self.open_jobs() if job.state is JobState.RUNNING and job.owner == owner]
         for job in held:
             job.epoch += 1
-            job.end(JobState.SUSPENDED)
+            job.state, job.owner = JobState.SUSPENDED, None
         return {job.id for job in held}
 
     def keeper(self, owner: str, job_ids: Sequence[str], lease_ms: int) -> set[str]:
@@ -136,13 +266,15 @@ class Expected:
         self.board.claim_these(owner, ours, lease_ms)
         return gone - set(self.board.claims_of(owner, ours))
 
-    def tell(self, owner: str, finished: Sequence[str], returned: Sequence[tuple[Entry, int]]) -> None:
-        """A worker says what it is done with and what it gives back; what the board forgot is posted again."""
+    def tell(self, owner: str, finished: Sequence[str], returned: Sequence[Returned]) -> None:
+        """A worker says what it is done with and what it gives back; what the board forgot of what was begun is posted
+        again.
+        """
         self.board.consume(owner, finished)
-        for delay_ms in dict.fromkeys(delay_ms for _, delay_ms in returned):
-            entries = [entry for entry, delay in returned if delay == delay_ms]
-            if self.board.release(owner, [entry.job_id for entry in entries], delay_ms) < len(entries):
-                self.board.post(self._delayed(entry, delay_ms) for entry in entries)
+        for delay_ms in dict.fromkeys(one.delay_ms for one in returned):
+            alike = [one for one in returned if one.delay_ms == delay_ms]
+            if self.board.release(owner, [one.entry.job_id for one in alike], delay_ms) < len(alike):
+                self.board.post(self._delayed(one.entry, delay_ms) for one in alike if one.was_begun)
 
     def _delayed(self, entry: Entry, delay_ms: int) -> Entry:
         if not delay_ms:
@@ -157,14 +289,17 @@ class Expected:
             return None
         self._leader = (leader, self.now_ms + round(LEADERSHIP_S * 1000))
         for job in self.open_jobs():
-            if job.state is JobState.SCHEDULED and job.available_ms + DUE_MS <= self.now_ms:
+            due = job.available_ms + DUE_MS <= self.now_ms
+            if job.state is JobState.SCHEDULED and job.parked is None and due:
                 job.state = JobState.WAITING
-        missing = [job for job in self.open_jobs() if job.id not in self.board.standing]
+        missing = [job for job in self.jobs.values() if job.is_wanted and job.id not in self.board.standing]
         running = {job.id for job in missing if job.state is JobState.RUNNING}
         left = running - self._forgotten.get(leader, set())
         self._forgotten[leader] = running
         posted = self.board.post(job.entry for job in missing if job.id not in left)
-        return posted, self.board.withdraw(job.id for job in self.jobs.values() if not job.is_open)
+        withdrawn = self.board.withdraw(job.id for job in self.jobs.values() if not job.is_wanted)
+        self.wake(self.jobs)
+        return posted, withdrawn
 
     def cancel_requests(self, owners: Sequence[str]) -> dict[str, CancelMode]:
         return {

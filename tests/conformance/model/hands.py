@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobrunner.conductor.ended import EndedJobs
-from tests.conformance.model.expected import ATOMS, Entry
+from tests.conformance.model.expected import ATOMS, Entry, Returned
 from tests.support.journals import Recorded
 
 
@@ -43,13 +43,20 @@ class Hand:
         self.claimed: list[str] = []
         self.runs: dict[str, Run] = {}
         self.finished: list[str] = []
-        self.returned: list[tuple[Entry, int]] = []
+        self.returned: list[Returned] = []
+        self.left: list[str] = []
+        """Jobs that await signals, of which one may have come meanwhile: to be looked after once the board was told."""
         self.ended = EndedJobs(name, _Deaf())  # type: ignore[arg-type]
 
     def goes_back(self, run: Run, delay: float) -> None:
         self.ended.job_goes_back(run.recorded.job, delay=delay)
-        self.returned.append((run.entry, round(delay * 1000)))
+        self.returned.append(Returned(run.entry, in_ms(delay), was_begun=True))
         del self.runs[run.job_id]
+
+    def gives_back(self, entry: Entry, delay: float) -> None:
+        """A claim that could not be begun goes back as it came."""
+        self.ended.goes_back([entry.job_id], delay=delay)
+        self.returned.append(Returned(entry, in_ms(delay), was_begun=False))
 
     def is_done_with(self, *job_ids: str) -> None:
         self.ended.finished(job_ids)

@@ -19,9 +19,12 @@ from hypothesis.stateful import (
 from taskflow import states
 
 from jobrunner.errors import LeaseLost, WrongState
-from jobrunner.model import CancelMode, JobState, Priority
+from jobrunner.model import CancelMode, JobState, Parked, Priority
 from jobrunner.persistence.ownership import Settlement
+from jobrunner.persistence.settling import HELD_NOTE
+from jobrunner.policies import NO_POLICIES, Policies, RetryPolicy
 from tests.conformance.model.checks import check_board, check_histories, check_store
+from tests.conformance.model.expected import AGAIN_MS, SIGNAL
 from tests.conformance.model.expected_system import Expected
 from tests.conformance.model.hands import Differs, Hand, Run, in_ms, nothing_done, same
 from tests.conformance.model.world import TYPES, World, classes
@@ -29,9 +32,11 @@ from tests.conformance.model.world import TYPES, World, classes
 LEASE_S = 10.0
 OWNERS = ("alice", "bob", "carol")
 MOST_JOBS = 8
+MOST_SIGNALS = 3
 CALM = 3
 """Steps of workers between two that cancel jobs or harm the board, which else would be most of what happens."""
-ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+TWICE = Policies(retry=RetryPolicy(attempts=2, delay=AGAIN_MS / 1000, jitter=0))
+ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.FAILED, JobState.CANCELLED)
 
 owners = st.sampled_from(OWNERS)
 leases = st.sampled_from([LEASE_S, LEASE_S / 4])
@@ -61,6 +66,7 @@ class BoardAndStore(RuleBasedStateMachine):
         self.epochs: dict[str, int] = {}
         self.calm, self.worked = CALM, True
         self.board_before: tuple[Any, Any] | None = None
+        self.sent = 0
 
     @initialize(target=jobs, count=st.integers(1, 4), limit=st.integers(0, 3))
     def open_with(self, count: int, limit: int) -> Any:
@@ -80,10 +86,14 @@ class BoardAndStore(RuleBasedStateMachine):
         priority=st.sampled_from([Priority.NORMAL, Priority.NORMAL, Priority.HIGH]),
         delay=st.sampled_from([0, 0, 0, 5, 60]),
         seen=mostly,
+        attempts=st.sampled_from([1, 2]),
     )
-    def post(self, type_: str, count: int, priority: Priority, delay: int, seen: bool) -> Any:
-        ids = self.world.post(type_, count, priority, delay * 1000, seen=seen)
-        self.expected.posted(ids, type_, priority, delay * 1000, seen=seen)
+    def post(
+        self, type_: str, count: int, priority: Priority, delay: int, seen: bool, attempts: int = 1
+    ) -> Any:
+        policies = NO_POLICIES if attempts == 1 else TWICE
+        ids = self.world.post(type_, count, priority, delay * 1000, seen=seen, policies=policies)
+        self.expected.posted(ids, type_, priority, delay * 1000, seen=seen, attempts=attempts)
         return multiple(*ids)
 
     @precondition(lambda self: self.calm >= CALM)
@@ -91,9 +101,67 @@ class BoardAndStore(RuleBasedStateMachine):
     def cancel(self, job: str, mode: CancelMode, seen: bool) -> None:
         self.calm, self.worked = 0, True
         state: JobState | None = None
+        before = self.world.jobs()[job]
+        later = before.parked is not None or before.available_ms > before.updated_ms
         with contextlib.suppress(WrongState):
             state = self.world.cancel(job, mode, seen=seen)
-        same(f"cancelling {job}", state, self.expected.cancel(job, mode, seen=seen))
+        same(f"cancelling {job}", state, self.expected.cancel(job, mode, seen=seen, later=later))
+
+    @precondition(lambda self: self.calm >= CALM)
+    @rule(job=jobs, seen=mostly)
+    def hold(self, job: str, seen: bool) -> None:
+        self.calm, self.worked = 0, True
+        self._asks("suspending", job, self.world.suspend, self.expected.suspend, seen)
+
+    @precondition(lambda self: self.worked and any(job.held for job in self.expected.jobs.values()))
+    @rule(pick=picks, seen=mostly)
+    def let_go(self, pick: int, seen: bool) -> None:
+        self.worked = False
+        held = [job.id for job in self.expected.jobs.values() if job.held]
+        self._asks("resuming", held[pick % len(held)], self.world.resume, self.expected.resume, seen)
+
+    @precondition(lambda self: self.worked and any(self._may_be_told(job) for job in self.expected.jobs))
+    @rule(pick=picks, seen=mostly)
+    def signal(self, pick: int, seen: bool) -> None:
+        told = [job for job in self.expected.jobs if self._may_be_told(job)]
+        self._signal(told[pick % len(told)], seen)
+
+    def _may_be_told(self, job_id: str) -> bool:
+        """One that runs, or awaits it; any other would only have it lie there, or refuse it."""
+        job = self.expected.jobs[job_id]
+        return (job.state is JobState.RUNNING or job.awaits is not None) and len(job.signals) < MOST_SIGNALS
+
+    def _signal(self, job: str, seen: bool) -> None:
+        self.worked = False
+        self.sent += 1
+        data = f"signal {self.sent}"
+
+        def send(job_id: str, *, seen: bool) -> None:
+            self.world.signal(job_id, data, seen=seen)
+
+        def expect(job_id: str, *, seen: bool) -> bool:
+            return self.expected.signal(job_id, data, seen=seen)
+
+        self._asks("signalling", job, send, expect, seen)
+
+    @precondition(lambda self: self.worked and self.expected.board.delayed())
+    @rule(pick=picks)
+    def hasten(self, pick: int) -> None:
+        """Offer a job at once that stands on the board for later."""
+        self.worked = False
+        delayed = self.expected.board.delayed()
+        job = delayed[pick % len(delayed)]
+        hastened = self.world.board.hasten([job])
+        certain, possible = self.expected.board.hasten([job])
+        if not certain <= hastened <= possible:
+            raise Differs(f"hastened: {hastened}, and should be {certain} to {possible}")
+
+    def _asks(self, what: str, job: str, ask: Any, expect: Any, seen: bool) -> None:
+        fine = False
+        with contextlib.suppress(WrongState):
+            ask(job, seen=seen)
+            fine = True
+        same(f"{what} {job}", fine, expect(job, seen=seen))
 
     @precondition(lambda self: any(not job.is_open for job in self.expected.jobs.values()))
     @rule(job=jobs, seen=mostly)
@@ -144,6 +212,18 @@ class BoardAndStore(RuleBasedStateMachine):
         released = self.world.board.release(hand.name, ids, delay=delay)
         same("released", released, self.expected.board.release(hand.name, ids, in_ms(delay)))
 
+    @precondition(lambda self: self._hands("claimed"))
+    @rule(pick=picks, lease=leases)
+    def pass_on(self, pick: int, lease: float) -> None:
+        """Give claims to another worker, as to a process of its own."""
+        hand = self._hand(pick, "claimed")
+        other = next(one for one in self.hands.values() if one is not hand)
+        ids, hand.claimed = hand.claimed, []
+        passed = self.world.board.pass_on(hand.name, other.name, ids, lease=lease)
+        expected = self.expected.board.pass_on(hand.name, other.name, ids, in_ms(lease))
+        same("passed on", set(passed), set(expected))
+        other.claimed += [job_id for job_id in passed if job_id not in {*other.claimed, *other.runs}]
+
     def _begin(self, hand: Hand) -> None:
         ids, hand.claimed = hand.claimed, []
         if not ids:
@@ -153,35 +233,51 @@ class BoardAndStore(RuleBasedStateMachine):
         same("begun", {job.id: job.epoch for job in begun.started}, expected.started)
         same("begun for the first time", begun.fresh, expected.fresh)
         same("found to have ended", set(begun.finished), expected.finished)
+        same("found to be parked", set(begun.parked), expected.parked)
+        early = {job_id: in_ms(seconds) for job_id, seconds in begun.early.items()}
+        same("found to be early", early, expected.early)
         same("strangers", begun.unknown + begun.corrupt, [])
         for job in begun.started:
             recorded = self.world.load(job, fresh=job.id in begun.fresh)
             atoms = {atom.name: (atom.state, atom.results) for atom in recorded.detail}
             same(f"read back of {job.id}", atoms, self.expected.jobs[job.id].atoms or nothing_done())
             hand.runs[job.id] = Run(recorded, self.expected.jobs[job.id].entry)
-        hand.is_done_with(*begun.finished)
+        hand.is_done_with(*begun.finished, *begun.parked)
+        for job_id, seconds in begun.early.items():
+            hand.gives_back(self.expected.jobs[job_id].entry, seconds)
 
     @precondition(lambda self: self._runs())
-    @rule(pick=picks, lease=leases)
-    def take_over(self, pick: int, lease: float) -> None:
-        """A worker is paused for longer than its leases, and another one claims what was its; both go on from there."""
-        late, _ = self._run(pick)
+    @rule(pick=picks, lease=leases, tries=st.booleans())
+    def take_over(self, pick: int, lease: float, tries: bool) -> None:
+        """A worker is paused for longer than its leases, and another one claims what was its; both go on from there,
+        the late one perhaps by taking a signal.
+        """
+        late, run = self._run(pick)
         self.pass_time(LEASE_S)
         other = next(name for name, hand in self.hands.items() if hand is not late)
         self.claim(other, TYPES, MOST_JOBS, lease, True, False)
+        if tries:
+            if self._may_be_told(run.job_id):
+                self._signal(run.job_id, True)
+            self._record(late, run, True)
 
     @precondition(lambda self: self._runs())
-    @rule(pick=picks, steps=st.integers(1, 3))
-    def record(self, pick: int, steps: int) -> None:
-        """Start or finish the next atoms of a run; one that lost its job is refused, and changes nothing."""
+    @rule(pick=picks, steps=st.integers(1, 3), takes=st.booleans())
+    def record(self, pick: int, steps: int, takes: bool) -> None:
+        """Start or finish the next atoms of a run, which may take a signal; one that lost its job is refused, and
+        changes nothing.
+        """
         hand, run = self._run(pick)
-        while steps and run.job_id in hand.runs and self._record(hand, run):
+        while steps and run.job_id in hand.runs and self._record(hand, run, takes):
             steps -= 1
 
-    def _record(self, hand: Hand, run: Run) -> bool:
+    def _record(self, hand: Hand, run: Run, takes: bool) -> bool:
         atom = next((atom for atom in run.recorded.detail if atom.state != states.SUCCESS), None)
         if atom is None:
             return False
+        signal = self.world.first_signal(run.job_id) if takes else None
+        if signal is not None:
+            self.world.take(run.recorded, atom.name, signal)
         if atom.state == states.RUNNING:
             run.recorded.finish(atom.name, f"done in epoch {run.epoch}")
         else:
@@ -189,6 +285,8 @@ class BoardAndStore(RuleBasedStateMachine):
         now = run.recorded.task(atom.name)
         if self._allowed(hand, run, lambda: self.world.commit(run.recorded)):
             self.expected.recorded(run.job_id, atom.name, now.state, now.results)
+            if signal is not None:
+                same("the first signal", signal.data, self.expected.jobs[run.job_id].signals.pop(0))
         return True
 
     @precondition(lambda self: self._runs())
@@ -196,9 +294,58 @@ class BoardAndStore(RuleBasedStateMachine):
     def end(self, pick: int, state: JobState, by_hand: bool, tells: bool) -> None:
         """Settle a run for good, in its journal or without one, and tell the board, or be slow to."""
         hand, run = self._run(pick)
-        if self._settle(hand, run, Settlement(state=state), by_hand):
-            hand.is_done_with(run.job_id)
-            del hand.runs[run.job_id]
+        again = (
+            state is JobState.FAILED
+            and run.recorded.job.attempt < run.recorded.job.policies.retrying.attempts
+        )
+        again_ms = self.world.clock.now_ms + AGAIN_MS if again else None
+        if self._settle(hand, run, Settlement(state=state, again_ms=again_ms), by_hand):
+            if again:
+                hand.goes_back(run, AGAIN_MS / 1000)
+            else:
+                hand.is_done_with(run.job_id)
+                del hand.runs[run.job_id]
+        if tells:
+            self._tell(hand)
+
+    @precondition(lambda self: self._runs())
+    @rule(
+        pick=picks,
+        signal=st.booleans(),
+        seconds=st.sampled_from([None, 5.0, 60.0]),
+        by_hand=st.booleans(),
+        tells=mostly,
+    )
+    def wait(self, pick: int, signal: bool, seconds: float | None, by_hand: bool, tells: bool) -> None:
+        """Leave a run that waits for a time, for a signal, or for either."""
+        hand, run = self._run(pick)
+        signal = signal or seconds is None
+        settlement = Settlement(
+            state=JobState.SUSPENDED,
+            awaits=SIGNAL if signal else None,
+            parked=Parked.SIGNAL if seconds is None else None,
+            available_ms=None if seconds is None else self.world.clock.now_ms + in_ms(seconds),
+        )
+        if self._settle(hand, run, settlement, by_hand):
+            if seconds is not None:
+                hand.goes_back(run, seconds)
+            else:
+                hand.is_done_with(run.job_id)
+                del hand.runs[run.job_id]
+            if signal:
+                hand.left.append(run.job_id)
+        if tells:
+            self._tell(hand)
+
+    @precondition(lambda self: any(self.expected.jobs[run.job_id].held for _, run in self._runs()))
+    @rule(pick=picks, tells=mostly)
+    def heed(self, pick: int, tells: bool) -> None:
+        """Stop a run that a person suspended, unless it was resumed meanwhile."""
+        held = [(hand, run) for hand, run in self._runs() if self.expected.jobs[run.job_id].held]
+        hand, run = held[pick % len(held)]
+        settlement = Settlement(state=JobState.SUSPENDED, parked=Parked.HELD, note=HELD_NOTE)
+        if self._settle(hand, run, settlement, by_hand=False):
+            hand.goes_back(run, 0.0)
         if tells:
             self._tell(hand)
 
@@ -219,11 +366,17 @@ class BoardAndStore(RuleBasedStateMachine):
         if not self._allowed(hand, run, lambda: work(run.recorded, settlement)):
             return False
         job = self.expected.jobs[run.job_id]
-        job.end(settlement.state)
         if (
             not by_hand and not job.atoms
         ):  # the journal writes all of a flow that is new with the first commit
             job.atoms = nothing_done()
+        self.expected.settled(
+            run.job_id,
+            settlement.state,
+            parked=settlement.parked,
+            awaits=settlement.awaits,
+            available_ms=settlement.available_ms,
+        )
         return True
 
     @precondition(lambda self: self._hands("finished", "returned"))
@@ -234,7 +387,9 @@ class BoardAndStore(RuleBasedStateMachine):
     def _tell(self, hand: Hand) -> None:
         hand.ended.tell(self.world.board)
         self.expected.tell(hand.name, hand.finished, hand.returned)
-        hand.finished, hand.returned = [], []
+        self.world.wake(hand.left)
+        self.expected.wake(hand.left)
+        hand.finished, hand.returned, hand.left = [], [], []
 
     @precondition(lambda self: self._hands("claimed", "runs"))
     @rule(pick=picks, lease=leases, how=st.sampled_from(["board", "board, with others'", "keeper"]))
@@ -333,7 +488,14 @@ class BoardAndStore(RuleBasedStateMachine):
             check_histories(self.world)
 
     def _work_off(self) -> None:
-        """Nothing was lost: once leases and delays are over, all that is open can be claimed, and nothing else."""
+        """Nothing was lost: once leases and delays are over, all that is open can be claimed, and nothing else.
+
+        What was suspended is resumed, and what waits for a signal gets one.
+        """
+        for job in self.expected.open_jobs():
+            self.let_go_of(job.id)
+            if job.awaits is not None:
+                self._signal(job.id, True)
         self.pass_time(600)
         self.reconcile("first")
         self.reconcile("first")
@@ -352,6 +514,9 @@ class BoardAndStore(RuleBasedStateMachine):
         last.ended.tell(self.world.board)
         same("left on the board", self.world.board.count().waiting + self.world.board.count().claimed, 0)
         same("left in the store", sum(self.world.context.store.counts().values()), 0)
+
+    def let_go_of(self, job_id: str) -> None:
+        self._asks("resuming", job_id, self.world.resume, self.expected.resume, True)
 
     # -- steps
 

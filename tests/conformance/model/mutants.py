@@ -11,8 +11,9 @@ from jobrunner.boards.board import Board
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor.reconciler import Reconciler
 from jobrunner.model import TERMINAL_STATES, CancelMode, Job, JobClass, JobState
-from jobrunner.persistence import ownership
+from jobrunner.persistence import ownership, signals
 from jobrunner.persistence.ownership import Begun, Settlement
+from jobrunner.persistence.signals import Signal
 from jobrunner.persistence.store import board_entry
 from jobrunner.persistence.tables import jobs
 from tests.conformance.model.clock import Clock, ClockedDatabase
@@ -134,6 +135,31 @@ class TakesBackFromOthers(World):
         )
         gone = set(job_ids) - set(self.board.owners(list(job_ids)))
         return {"kept": set(job_ids) - gone, "lost": gone}
+
+
+class HoldsDieWithOwners(World):
+    """Whoever takes a job over has not heard of the wish to suspend it."""
+
+    def begin(self, owner: str, job_ids: Sequence[str]) -> Begun:
+        held = sa.update(jobs).where(jobs.c.id.in_(list(job_ids)), jobs.c.state == JobState.RUNNING.value)
+        with self.database.write() as connection:
+            connection.execute(held.values(held=None))
+        return super().begin(owner, job_ids)
+
+
+class SignalsAreTakenByAnybody(World):
+    """A signal is taken when it is read, not with what is recorded under the epoch."""
+
+    def take(self, run: Recorded, atom: str, signal: Signal) -> None:
+        now_ms = self.clock.now_ms
+        self.database.pipelined(lambda pipeline: signals.take(pipeline, [signal.seq], now_ms))
+
+
+class SignalsAreNotFollowedUp(World):
+    """Nobody looks whether a signal came while its job was being left."""
+
+    def wake(self, job_ids: Collection[str]) -> None:
+        return None
 
 
 # Reconcilers

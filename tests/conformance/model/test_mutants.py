@@ -48,6 +48,12 @@ WORLDS: dict[str, tuple[type[World], str]] = {
         mutants.TakesBackFromOthers,
         "the keeper's|epoch|owner|deaths",
     ),
+    "a wish to suspend dies with the owner": (mutants.HoldsDieWithOwners, "begun|held|found to be parked"),
+    "a signal is taken without a fence": (mutants.SignalsAreTakenByAnybody, "the signals that nobody took"),
+    "a signal that comes between is not followed up": (
+        mutants.SignalsAreNotFollowedUp,
+        "parked|available_ms|the jobs on the board|the delayed",
+    ),
     "running jobs are posted again at once": (
         mutants.with_reconciler(mutants.Unguarded),
         "posted and withdrawn",

@@ -5,9 +5,11 @@ Each method is one call, or the few that the conductor's code makes in a row. Mu
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,23 +19,28 @@ from taskflow.persistence import models
 from jobrunner.boards.board import Board
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.reconciler import Reconciled, Reconciler
+from jobrunner.conductor.waker import Waker
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable
 from jobrunner.jobs import change, post
+from jobrunner.jobs import signals as signalling
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import CancelMode, Job, JobClass, JobState, Posting, Priority
-from jobrunner.persistence import flows, ownership, unowned
+from jobrunner.persistence import flows, ownership, signals, unowned
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.journal.books import load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.ownership import Begun, Settlement
+from jobrunner.persistence.signals import Signal
 from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
+from jobrunner.persistence.tables import signals as signal_table
 from jobrunner.persistence.wishes import wishes
 from jobrunner.plugins.registry import JobType, Registry
+from jobrunner.policies import NO_POLICIES, Policies
 from tests.conformance.model.clock import START_MS, Clock
-from tests.conformance.model.expected import ATOMS, LEADERSHIP_S
+from tests.conformance.model.expected import ATOMS, LEADERSHIP_S, SIGNAL
 from tests.support.journals import Recorded
 
 NODE = "node"
@@ -76,9 +83,18 @@ class World:
 
     # -- people
 
-    def post(self, type_: str, count: int, priority: Priority, delay_ms: int, *, seen: bool) -> list[str]:
+    def post(
+        self,
+        type_: str,
+        count: int,
+        priority: Priority,
+        delay_ms: int,
+        *,
+        seen: bool,
+        policies: Policies = NO_POLICIES,
+    ) -> list[str]:
         available_ms = self.clock.now_ms + delay_ms if delay_ms else None
-        posting = Posting(type=type_, priority=priority, available_ms=available_ms)
+        posting = Posting(type=type_, priority=priority, available_ms=available_ms, policies=policies)
         posted = post.post_many(self._seeing(seen), [posting] * count)
         assert {one.on_board for one in posted} == {seen}
         return [one.job_id for one in posted]
@@ -91,7 +107,31 @@ class World:
         context = self._seeing(seen)
         change.retry(context, context.store.get(job_id))
 
+    def suspend(self, job_id: str, *, seen: bool) -> None:
+        context = self._seeing(seen)
+        change.suspend(context, context.store.get(job_id))
+
+    def resume(self, job_id: str, *, seen: bool) -> None:
+        context = self._seeing(seen)
+        change.resume(context, context.store.get(job_id))
+
+    def signal(self, job_id: str, data: str, *, seen: bool) -> None:
+        context = self._seeing(seen)
+        signalling.signal(context, context.store.get(job_id), SIGNAL, data)
+
     # -- conductors
+
+    def first_signal(self, job_id: str) -> Signal | None:
+        return signals.first_untaken(self.database, job_id, SIGNAL, but=())
+
+    def take(self, run: Recorded, atom: str, signal: Signal) -> None:
+        """To be committed with what is recorded of the atom next."""
+        run.journal.take_with(run.task(atom).uuid, signal.seq)
+
+    def wake(self, job_ids: Collection[str]) -> None:
+        """Look after jobs that were left, and may await what is there."""
+        found = self.context.store.get_many(sorted(job_ids)).values()
+        Waker(self.database, self.board)([replace(job, awaits=SIGNAL) for job in found])
 
     def claim(self, owner: str, types: Collection[str], limit: int, lease: float) -> list[str]:
         return self.board.claim(owner, classes(types), limit=limit, lease=lease)
@@ -159,6 +199,15 @@ class World:
             job_id: {atom.name: (atom.state, atom.result) for atom in atoms}
             for job_id, atoms in found.items()
         }
+
+    def untaken(self) -> dict[str, list[Any]]:
+        """The data of signals that no task took, by job; oldest first."""
+        query = sa.select(signal_table.c.job_id, signal_table.c.data).where(signal_table.c.taken_ms.is_(None))
+        found: dict[str, list[Any]] = defaultdict(list)
+        with self.database.read() as connection:
+            for job_id, data in connection.execute(query.order_by(signal_table.c.seq)):
+                found[job_id].append(json.loads(data))
+        return dict(found)
 
     def cancel_requests(self, owners: Sequence[str]) -> Mapping[str, CancelMode]:
         return wishes(self.database, owners).cancel

@@ -9,6 +9,7 @@ import pytest
 from jobrunner.jobs import change, nodes, remove
 from jobrunner.model import CancelMode, JobState, Parked
 from jobrunner.persistence.nodes import list_nodes
+from jobrunner.persistence.ownership import begin
 from jobrunner.persistence.tables import jobs
 from tests.support.conductors import Cluster
 
@@ -94,6 +95,22 @@ def test_a_suspended_half_done_job_is_cancelled_and_undone(both: Cluster) -> Non
     change.cancel(both.context, job, CancelMode.REVERT)
     both.in_state(job_id, JobState.CANCELLED)
     assert both.atoms(job_id)["step1"].state == "REVERTED"
+
+
+def test_who_cancels_a_job_that_was_claimed_just_now_leaves_its_owner_the_claim(both: Cluster) -> None:
+    """It was read while it stood on the board for later, and was offered and begun before the word came."""
+    at_ms = time.time_ns() // 1_000_000 + 3_600_000
+    (job_id,) = both.post_many("quick", count=1, posting={"available_ms": at_ms})
+    read = both.job(job_id)
+    with both.context.database.write() as connection:
+        now = {"available_ms": at_ms - 3_600_000, "state": "WAITING"}
+        connection.execute(jobs.update().where(jobs.c.id == job_id).values(**now))
+    board = both.context.board
+    board.hasten([job_id])
+    assert board.claim("alice:1", [read.job_class], limit=1, lease=60.0) == [job_id]
+    assert begin(both.context.database, [job_id], owner="alice:1", node="alice").started
+    assert change.cancel(both.context, read, CancelMode.REVERT) is JobState.RUNNING
+    assert board.owners([job_id]) == {job_id: "alice:1"}
 
 
 def test_the_reconciler_takes_a_parked_job_off_the_board_and_does_not_put_it_back(both: Cluster) -> None:
