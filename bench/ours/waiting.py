@@ -16,8 +16,8 @@ from bench.samples import median
 from jobrunner.jobs import post
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import JobState, Parked, Posting
-from jobrunner.persistence import ownership
-from jobrunner.persistence.ownership import Settlement
+from jobrunner.persistence import beginning, ownership
+from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import jobs
 
 DELAYED, ASKING = 100_000, 10_000
@@ -37,7 +37,7 @@ def claims(without: Place, among: Place, *, number: int) -> Claims:
 def _claim_ms(context: JobContext) -> float:
     start = time.perf_counter()
     ids = context.board.claim(OWNER, [CLASS], limit=1, lease=LEASE_S)
-    begun = ownership.begin(context.database, ids, owner=OWNER, node="bench")
+    begun = beginning.begin(context.database, ids, owner=OWNER, node="bench")
     took = time.perf_counter() - start
     (job,) = begun.started
     ownership.hand_back(context.database, job, Settlement(state=JobState.WAITING))

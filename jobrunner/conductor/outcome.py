@@ -15,8 +15,8 @@ from taskflow.types import failure as ft
 from jobrunner.conductor.engine import JobEngine
 from jobrunner.errors import JobrunnerError
 from jobrunner.model import CancelMode, Job, JobError, JobState, Json, Parked
+from jobrunner.persistence.beginning import MAX_DEATHS
 from jobrunner.persistence.flows import META_KEY
-from jobrunner.persistence.ownership import MAX_DEATHS
 from jobrunner.persistence.settling import HELD_NOTE, Settlement, followed_up
 from jobrunner.persistence.signals import awaits_of
 from jobrunner.stopping import StopReason

@@ -40,8 +40,8 @@ from jobrunner.persistence.journal.backend import JournalBackend, load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.output import kept_bytes
-from jobrunner.persistence.ownership import Settlement, hand_back
-from jobrunner.persistence.settling import followed_up
+from jobrunner.persistence.ownership import hand_back
+from jobrunner.persistence.settling import Settlement, followed_up
 from jobrunner.plugins.registry import JobType, Registry
 from jobrunner.stopping import StopSignal
 

@@ -37,10 +37,12 @@ from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, NotAllowedHere, StoreUnavailable
 from jobrunner.jobs.following import follow
 from jobrunner.model import CancelMode, Job, JobClass, JobState
+from jobrunner.persistence.beginning import TagLimits, begin
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.link import Link
-from jobrunner.persistence.ownership import Settlement, TagLimits, begin, hand_back
+from jobrunner.persistence.ownership import hand_back
+from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.unowned import note_waiting
 from jobrunner.plugins.registry import Registry

@@ -20,9 +20,9 @@ from jobrunner.errors import WrongState
 from jobrunner.model import Job, JobState, Parked
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import event_row, job_from_row
-from jobrunner.persistence.ownership import lock_job
 from jobrunner.persistence.parking import park_held
 from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.row_locks import lock_job
 from jobrunner.persistence.settling import INSERT_EVENTS, set_columns
 
 

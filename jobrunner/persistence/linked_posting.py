@@ -12,9 +12,9 @@ from jobrunner.persistence.deciding import ended_by, may_refer, referred, releas
 from jobrunner.persistence.encoding import clip
 from jobrunner.persistence.job_rows import POSTED_COLUMNS, event_row, posted_event, state_of_row
 from jobrunner.persistence.links import Link, skipped, unmet
-from jobrunner.persistence.ownership import LOCKED_JOBS, lock_rows
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
 from jobrunner.persistence.settling import INSERT_EVENTS, encode_error
 from jobrunner.persistence.tables import jobs, jobsets, links
 from jobrunner.persistence.tagging import insert_tags

@@ -13,16 +13,11 @@ from jobrunner import times
 from jobrunner.errors import CorruptRow
 from jobrunner.model import Job, JobState
 from jobrunner.persistence import listing
+from jobrunner.persistence.beginning import end_unstarted, expired, is_expired
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import job_from_row
-from jobrunner.persistence.ownership import (
-    LOCKED_JOBS,
-    end_unstarted,
-    expired,
-    is_expired,
-    lock_rows,
-)
 from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
 from jobrunner.persistence.settling import set_columns
 
 DUE_MS = 3_000

@@ -24,15 +24,6 @@ from jobrunner import times
 from jobrunner.errors import CorruptRow, LeaseLost, WrongState
 from jobrunner.model import CancelMode, Job, JobError, JobState, flow_id
 from jobrunner.persistence.attempts import keep_attempt
-from jobrunner.persistence.beginning import (
-    MAX_DEATHS,
-    Begun,
-    TagLimits,
-    begin,
-    end_unstarted,
-    expired,
-    is_expired,
-)
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import INJECTOR
 from jobrunner.persistence.job_rows import event_row, job_from_row, preferred_again, state_of_row
@@ -42,12 +33,8 @@ from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import (
     LOCKED_ENDS,
     LOCKED_EPOCHS,
-    LOCKED_JOBS,
-    LOCKED_TO_BEGIN,
     lock_job,
     lock_rows,
-    locking,
-    rely_on_epochs,
 )
 from jobrunner.persistence.settling import (
     A_NEW_ATTEMPT,
@@ -59,29 +46,6 @@ from jobrunner.persistence.settling import (
     settle_rows,
 )
 from jobrunner.persistence.tables import atomdetails
-
-__all__ = [
-    "LOCKED_ENDS",
-    "LOCKED_EPOCHS",
-    "LOCKED_JOBS",
-    "LOCKED_TO_BEGIN",
-    "MAX_DEATHS",
-    "Begun",
-    "Settlement",
-    "TagLimits",
-    "begin",
-    "end_unstarted",
-    "expired",
-    "hand_back",
-    "is_expired",
-    "lock_job",
-    "lock_rows",
-    "locking",
-    "rely_on_epochs",
-    "request_cancel",
-    "request_cancels",
-    "retry",
-]
 
 
 def _names_held(job: Job) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from jobrunner.model import JobState, Posting, flow_id
-from jobrunner.persistence import ownership
+from jobrunner.persistence import beginning
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import Store
@@ -56,8 +56,8 @@ def post(database: Database) -> str:
 def test_a_job_s_changes_stand_in_order(place: Servers, database: Database) -> None:
     before_us = time.time_ns() // 1000
     job_id = post(database)
-    ownership.begin(database, [job_id], owner="alice:1:aa/0.11", node="alice")
-    ownership.begin(database, [job_id], owner="bob:1:aa/0.11", node="bob")
+    beginning.begin(database, [job_id], owner="alice:1:aa/0.11", node="alice")
+    beginning.begin(database, [job_id], owner="bob:1:aa/0.11", node="bob")
     with database.write() as connection:
         connection.execute(jobs.delete().where(jobs.c.id == job_id))
     found = [change for change in changes(place) if change.table == "jobs"]

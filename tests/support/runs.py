@@ -14,7 +14,7 @@ from taskflow.task import Task
 from jobrunner.conductor.leases import Held
 from jobrunner.conductor.run import Outcome, RunParts, run_job
 from jobrunner.model import AtomRecord, CancelMode, Job, JobState, Posting
-from jobrunner.persistence import flows, ownership
+from jobrunner.persistence import beginning, flows, ownership
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.schema import upgrade
@@ -77,7 +77,7 @@ class Runs:
         """Own the job as a new owner; the job, and whether it is its attempt's first one."""
         self._owners += 1
         owner = f"node:{self._owners}:test"
-        begun = ownership.begin(self.database, [job_id], owner=owner, node="node")
+        begun = beginning.begin(self.database, [job_id], owner=owner, node="node")
         assert [job.id for job in begun.started] == [job_id], f"not started: {begun}"
         return begun.started[0], job_id in begun.fresh
 

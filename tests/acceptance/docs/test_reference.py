@@ -15,7 +15,7 @@ from jobrunner.cli.options import COMMON
 from jobrunner.cli.states import ATOMS
 from jobrunner.config import Config, load_config
 from jobrunner.model import TERMINAL_STATES, JobState
-from jobrunner.persistence import encoding, ownership
+from jobrunner.persistence import beginning, encoding
 from jobrunner.persistence.journal import rows
 from jobrunner.plugins import json_limits
 from jobrunner.plugins.builtin_capabilities import ALL as CAPABILITIES
@@ -178,7 +178,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert told["what a `revert` returns"] == f"{rows.REVERT_LIMIT_BYTES:,} bytes"
     assert told["a job's output"].startswith(f"{Config().output.limit_bytes // mib} MiB")
     assert told["results shown with the job itself"].startswith(f"{encoding.BRIEF_LIMIT_BYTES // 1024} KiB")
-    assert ownership.MAX_DEATHS == 5
+    assert beginning.MAX_DEATHS == 5
     assert "five\ntimes" in section or "five times" in section
 
 

@@ -23,8 +23,8 @@ from jobrunner.conductor.run import Outcome, RunParts, run_job
 from jobrunner.jobs.following import follow_all
 from jobrunner.model import After, Posting
 from jobrunner.persistence import signals
+from jobrunner.persistence.beginning import Begun, begin
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.ownership import Begun, begin
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import Store
 from jobrunner.plugins import building, parameters  # noqa: F401 (else each owner would import them for itself)

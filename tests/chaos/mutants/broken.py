@@ -27,9 +27,9 @@ from jobrunner.persistence import beginning, deciding, permits, signals
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal import statements
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
-from jobrunner.persistence.ownership import lock_rows
 from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.row_locks import lock_rows
 from jobrunner.persistence.semaphores import Semaphore
 from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import atomdetails, jobs

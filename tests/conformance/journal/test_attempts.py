@@ -6,7 +6,7 @@ import pytest
 
 from jobrunner.model import JobError, JobState
 from jobrunner.persistence.attempts import read_attempts
-from jobrunner.persistence.ownership import Settlement
+from jobrunner.persistence.settling import Settlement
 from tests.conformance.journal.test_replays import answer_lost
 from tests.support.journals import OTHER, Stage, now_ms
 

@@ -16,8 +16,8 @@ from jobrunner.model import JobState
 from jobrunner.persistence import ownership
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.backend import JournalBackend
-from jobrunner.persistence.ownership import Settlement
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import atomdetails, jobs
 from tests.support.journals import Stage, staged, until, watched
 

@@ -13,8 +13,9 @@ from taskflow import states
 from jobrunner.errors import LeaseLost
 from jobrunner.model import CancelMode, JobState
 from jobrunner.persistence import beginning, ownership
-from jobrunner.persistence.ownership import MAX_DEATHS, Settlement, begin
+from jobrunner.persistence.beginning import MAX_DEATHS, begin
 from jobrunner.persistence.pipelines.transaction import transaction
+from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import atomdetails, jobs
 from jobrunner.persistence.wishes import wishes
 from tests.support.journals import NODE, OTHER, Recorded, Stage, lock_waits, staged, until
@@ -103,7 +104,7 @@ def test_a_write_that_comes_while_the_claim_is_under_way_waits_and_is_lost(stage
             [recorded.job.id],
             owner=OTHER,
             node=NODE,
-            tags=ownership.TagLimits(),
+            tags=beginning.TagLimits(),
             now_ms=1,
             threads_only=False,
         )

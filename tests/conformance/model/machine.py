@@ -20,8 +20,7 @@ from taskflow import states
 
 from jobrunner.errors import LeaseLost, WrongState
 from jobrunner.model import CancelMode, JobState, Parked, Priority
-from jobrunner.persistence.ownership import Settlement
-from jobrunner.persistence.settling import HELD_NOTE
+from jobrunner.persistence.settling import HELD_NOTE, Settlement
 from jobrunner.policies import NO_POLICIES, Policies, RetryPolicy
 from tests.conformance.model.checks import check_board, check_histories, check_store
 from tests.conformance.model.expected import AGAIN_MS, SIGNAL

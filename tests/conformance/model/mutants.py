@@ -11,8 +11,9 @@ from jobrunner.boards.board import Board
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor.reconciler import Reconciler
 from jobrunner.model import TERMINAL_STATES, CancelMode, Job, JobClass, JobState
-from jobrunner.persistence import ownership, signals
-from jobrunner.persistence.ownership import Begun, Settlement
+from jobrunner.persistence import beginning, ownership, signals
+from jobrunner.persistence.beginning import Begun
+from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.signals import Signal
 from jobrunner.persistence.store import board_entry
 from jobrunner.persistence.tables import jobs
@@ -130,7 +131,7 @@ class TakesBackFromOthers(World):
         lost = self.board.keep([(job_id, owner) for job_id in job_ids], lease=lease)
         found = self.context.store.get_many(sorted(lost))
         self.board.post([board_entry(job) for job in found.values()])
-        ownership.begin(
+        beginning.begin(
             self.database, self.board.claim_these(owner, sorted(lost), lease=lease), owner=owner, node=NODE
         )
         gone = set(job_ids) - set(self.board.owners(list(job_ids)))

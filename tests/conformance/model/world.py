@@ -26,13 +26,14 @@ from jobrunner.jobs import change, post
 from jobrunner.jobs import signals as signalling
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import CancelMode, Job, JobClass, JobState, Posting, Priority
-from jobrunner.persistence import flows, ownership, signals, unowned
+from jobrunner.persistence import beginning, flows, ownership, signals, unowned
+from jobrunner.persistence.beginning import Begun
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.journal.books import load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
-from jobrunner.persistence.ownership import Begun, Settlement
+from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.signals import Signal
 from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
 from jobrunner.persistence.tables import signals as signal_table
@@ -137,7 +138,7 @@ class World:
         return self.board.claim(owner, classes(types), limit=limit, lease=lease)
 
     def begin(self, owner: str, job_ids: Sequence[str]) -> Begun:
-        return ownership.begin(self.database, job_ids, owner=owner, node=NODE)
+        return beginning.begin(self.database, job_ids, owner=owner, node=NODE)
 
     def load(self, job: Job, *, fresh: bool) -> Recorded:
         """The flow of a job that was begun, as it is recorded so far, and its journal."""

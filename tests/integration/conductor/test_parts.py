@@ -16,7 +16,7 @@ from jobrunner.conductor.handing_back import give_back
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.reconciler import Reconciler
 from jobrunner.model import CancelMode, JobClass, JobState, Posting
-from jobrunner.persistence import ownership
+from jobrunner.persistence import beginning, ownership
 from jobrunner.persistence.nodes import ALIVE_MS, node_stopped, report_node
 from jobrunner.persistence.store import board_entry
 from jobrunner.persistence.tables import jobs, nodes
@@ -75,7 +75,7 @@ def keeper(runs: Runs, board: Board) -> Keeper:
 
 def claim(runs: Runs, board: Board, keeper: Keeper, owner: str, ids: list[str]) -> None:
     assert board.claim_these(owner, ids, lease=LEASE) == ids
-    ownership.begin(runs.database, ids, owner=owner, node=owner[:5])
+    beginning.begin(runs.database, ids, owner=owner, node=owner[:5])
     keeper.claims.add(owner, ids)
 
 
@@ -97,7 +97,7 @@ def test_what_somebody_else_has_claimed_is_lost(runs: Runs, board: Board, keeper
     claim(runs, board, keeper, OWNER, [job_id])
     board.release(OWNER, [job_id])
     board.claim_these(OTHER, [job_id], lease=LEASE)
-    ownership.begin(runs.database, [job_id], owner=OTHER, node="bob")
+    beginning.begin(runs.database, [job_id], owner=OTHER, node="bob")
     assert keeper.keep() == {(OWNER, "lost"): [job_id]}
     assert keeper.keep() == {}  # told once
     assert board.owners([job_id]) == {job_id: OTHER}
@@ -117,7 +117,7 @@ def test_what_the_board_forgot_and_another_began_meanwhile_is_lost(
     [job_id] = post(runs, board)
     claim(runs, board, keeper, OWNER, [job_id])
     board.clear()
-    ownership.begin(runs.database, [job_id], owner=OTHER, node="bob")
+    beginning.begin(runs.database, [job_id], owner=OTHER, node="bob")
     assert keeper.keep() == {(OWNER, "lost"): [job_id]}
 
 
@@ -182,7 +182,7 @@ def test_what_is_missing_is_posted_and_what_ended_is_withdrawn(runs: Runs, board
 
 def test_a_running_job_is_left_to_its_conductor_for_one_round(runs: Runs, board: Board) -> None:
     [job_id] = post(runs, None)
-    ownership.begin(runs.database, [job_id], owner=OWNER, node="alice")
+    beginning.begin(runs.database, [job_id], owner=OWNER, node="alice")
     leader = reconciler(runs, board)
     assert leader.repost_missing() == 0
     assert leader.repost_missing() == 1
@@ -192,7 +192,7 @@ def forgotten(runs: Runs, board: Board) -> str:
     """A job that runs, and that the board has lost."""
     [job_id] = post(runs, board)
     board.claim_these(OWNER, [job_id], lease=LEASE)
-    ownership.begin(runs.database, [job_id], owner=OWNER, node="alice")
+    beginning.begin(runs.database, [job_id], owner=OWNER, node="alice")
     board.clear()
     return job_id
 
@@ -234,7 +234,7 @@ def test_what_the_board_forgot_of_a_dead_worker_is_posted_at_once(
     job_id = forgotten(runs, board)
     [held] = post(runs, board)
     board.claim_these(OWNER, [held], lease=LEASE)
-    ownership.begin(runs.database, [held], owner=OWNER, node="alice")
+    beginning.begin(runs.database, [held], owner=OWNER, node="alice")
     handed_back = hand_back_of(runs.database, [OWNER]) if on_purpose else []
     assert give_back(runs.database, board, OWNER, handed_back=handed_back) == 2
     assert sorted(board.claim_these(OTHER, [job_id, held], lease=LEASE)) == sorted([job_id, held])
@@ -294,7 +294,7 @@ def test_while_a_node_starts_nothing_is_said_about_types(runs: Runs, board: Boar
 
 def test_a_note_never_touches_a_job_that_runs(runs: Runs) -> None:
     running, waiting = post(runs, None, 2)
-    ownership.begin(runs.database, [running], owner=OWNER, node="alice")
+    beginning.begin(runs.database, [running], owner=OWNER, node="alice")
     note_waiting(runs.database, [running, waiting], "first")
     note_waiting(runs.database, [running, waiting], "second")
     assert [runs.store.get(job_id).note for job_id in (running, waiting)] == [None, "first"]
@@ -302,13 +302,13 @@ def test_a_note_never_touches_a_job_that_runs(runs: Runs) -> None:
 
 def test_what_an_ended_owner_held_is_fenced_and_no_death_is_counted(runs: Runs) -> None:
     ours, others = post(runs, None, 2)
-    ownership.begin(runs.database, [ours], owner=OWNER, node="alice")
-    ownership.begin(runs.database, [others], owner=OTHER, node="bob")
+    beginning.begin(runs.database, [ours], owner=OWNER, node="alice")
+    beginning.begin(runs.database, [others], owner=OTHER, node="bob")
     assert hand_back_of(runs.database, [OWNER]) == [ours]
     job = runs.store.get(ours)
     assert (job.state, job.owner, job.epoch) == (JobState.SUSPENDED, None, 2)
     assert runs.store.get(others).state is JobState.RUNNING
-    begun = ownership.begin(runs.database, [ours], owner=OTHER, node="bob")
+    begun = beginning.begin(runs.database, [ours], owner=OTHER, node="bob")
     assert begun.started[0].deaths == 0
 
 

@@ -18,9 +18,9 @@ from jobrunner.jobs import post
 from jobrunner.jobs.following import follow
 from jobrunner.model import After, Job, JobClass, JobState, Posting
 from jobrunner.persistence import ownership
+from jobrunner.persistence.beginning import begin
 from jobrunner.persistence.nodes import SILENT_MS, node_stopped, report_node
-from jobrunner.persistence.ownership import Settlement, begin
-from jobrunner.persistence.settling import followed_up
+from jobrunner.persistence.settling import Settlement, followed_up
 from jobrunner.persistence.tables import jobs, nodes
 from jobrunner.policies import Placement, Policies, RetryPolicy
 from tests.support.conductors import Cluster

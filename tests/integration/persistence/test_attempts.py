@@ -11,7 +11,9 @@ from taskflow import states
 from jobrunner.errors import LeaseLost, WrongState
 from jobrunner.model import AttemptRecord, CancelMode, JobError, JobState, Parked
 from jobrunner.persistence.attempts import read_attempts
-from jobrunner.persistence.ownership import Settlement, begin, hand_back, request_cancel, retry
+from jobrunner.persistence.beginning import begin
+from jobrunner.persistence.ownership import hand_back, request_cancel, retry
+from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import attempts, jobs
 from tests.support.journals import NODE, OTHER, Recorded, Stage, now_ms, watched
 

@@ -12,8 +12,8 @@ from taskflow import states
 from jobrunner.errors import NotStorable, StoreUnavailable
 from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.ownership import Settlement
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.settling import Settlement
 from tests.support.journals import Stage, staged, until
 from tests.support.servers import MariaDbServer, PostgresServer, Server
 

@@ -13,18 +13,12 @@ import sqlalchemy as sa
 
 from jobrunner.model import CancelMode, Job, JobState, Priority
 from jobrunner.persistence import passing
+from jobrunner.persistence.beginning import MAX_DEATHS, Begun, TagLimits, begin
 from jobrunner.persistence.holding import suspend
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
-from jobrunner.persistence.ownership import (
-    MAX_DEATHS,
-    Begun,
-    Settlement,
-    TagLimits,
-    begin,
-    hand_back,
-    request_cancel,
-)
+from jobrunner.persistence.ownership import hand_back, request_cancel
 from jobrunner.persistence.passing import call_late, next_in_line, sweep
+from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import jobs, permits, semaphores
 from jobrunner.persistence.unowned import hand_back_of
 from jobrunner.policies import Hold, Policies

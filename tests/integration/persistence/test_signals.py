@@ -14,12 +14,12 @@ from taskflow.persistence import models
 
 from jobrunner.errors import DuplicateKey, JobNotFound, TooManySignals, WrongState
 from jobrunner.model import CancelMode, Job, JobState, Parked, Posting, new_job_id
-from jobrunner.persistence import adoption, holding, ownership, signals
+from jobrunner.persistence import adoption, beginning, holding, ownership, signals
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
-from jobrunner.persistence.ownership import Settlement
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.tables import signals as table
 
@@ -40,7 +40,7 @@ def post(database: Database) -> str:
 
 
 def begin(database: Database, job_id: str, owner: str = "node:1:test") -> Job:
-    (job,) = ownership.begin(database, [job_id], owner=owner, node="node").started
+    (job,) = beginning.begin(database, [job_id], owner=owner, node="node").started
     return job
 
 

@@ -19,8 +19,9 @@ from jobrunner.errors import (
     WrongState,
 )
 from jobrunner.model import CancelMode, JobState, Posting, Priority
+from jobrunner.persistence.beginning import begin
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.ownership import begin, request_cancel, retry
+from jobrunner.persistence.ownership import request_cancel, retry
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import events, jobs, settings
