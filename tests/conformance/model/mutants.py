@@ -169,7 +169,7 @@ class SignalsAreNotFollowedUp(World):
 class Unguarded(Reconciler):
     """Posts again at once what runs and is missing."""
 
-    def _running(self, job_ids: Iterable[str]) -> set[str]:
+    def _kept_elsewhere(self, job_ids: Sequence[str]) -> set[str]:
         return set()
 
 
