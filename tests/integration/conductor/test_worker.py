@@ -167,7 +167,7 @@ def test_what_waits_for_its_code_is_claimed_before_its_time(started: Started) ->
     assert started.board.claim_these(OWNER, [job_id], lease=LEASE) == [job_id]
     started.board.release(OWNER, [job_id], delay=60)
     started.worker._misfits._ids.append(job_id)
-    scout = SimpleNamespace(take_approved=lambda limit: [], glance=lambda: None)
+    scout = SimpleNamespace(take_approved=lambda limit, aged: [], glance=lambda: None)
     assert started.worker._claim(started.board, scout)
     started.cluster.succeeded_here(job_id)
 
