@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobrunner import times
 from jobrunner.jobs.context import JobContext
+from jobrunner.jobs.fan_out import living_nodes
 from jobrunner.model import Job, JobState
-from jobrunner.persistence.nodes import list_nodes
 
 NOBODY = "No conductor is running: `jobrunner run` starts one."
+ALL_DRAINED = (
+    "All nodes that run conductors are drained: `jobrunner node undrain NAME` lets one take jobs again."
+)
 
 
 def reasons(context: JobContext, job_ids: Sequence[str]) -> dict[str, str]:
@@ -17,12 +19,16 @@ def reasons(context: JobContext, job_ids: Sequence[str]) -> dict[str, str]:
     jobs = [job for job in context.store.get_many(job_ids).values() if _waits(job)]
     if not jobs:
         return {}
-    now_ms = times.now_ms()
-    nobody = not any(node.is_alive(now_ms) for node in list_nodes(context.database))
-    given = {
-        job.id: job.note or (NOBODY if nobody and job.state is JobState.WAITING else None) for job in jobs
-    }
+    otherwise = _why_nobody_takes_any(context)
+    given = {job.id: job.note or (otherwise if job.state is JobState.WAITING else None) for job in jobs}
     return {job_id: reason for job_id, reason in given.items() if reason is not None}
+
+
+def _why_nobody_takes_any(context: JobContext) -> str | None:
+    alive = living_nodes(context)
+    if not alive:
+        return NOBODY
+    return ALL_DRAINED if all(node.drained for node in alive) else None
 
 
 def _waits(job: Job) -> bool:

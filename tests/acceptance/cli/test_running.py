@@ -72,6 +72,15 @@ def test_who_waits_is_told_why_nothing_happens(plugins: CommandLine) -> None:
     assert done.err.count(f"job {job_id[:8]} waits: No conductor is running") == 1
 
 
+def test_who_waits_is_told_that_all_nodes_are_drained(plugins: CommandLine, conductor: Conductor) -> None:
+    conductor("--name", "alpha")
+    eventually(lambda: "alpha" in plugins("nodes").out, "it reports")
+    assert plugins("node", "drain", "alpha").code == 0
+    eventually(lambda: "drained" in plugins("nodes").out, "it is drained")
+    done = plugins("post", "greet", "--wait", "--expires", "4s")
+    assert "All nodes that run conductors are drained" in done.err
+
+
 def test_a_waiting_job_is_cancelled_now(plugins: CommandLine) -> None:
     job_id = posted(plugins("post", "greet"))
     done = plugins("cancel", job_id[:8], "--wait")
