@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobrunner.config import Config, Limit
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.limits import configure
-from jobrunner.persistence.permits import Configured
+from jobrunner.persistence.permits.configured import Configured
 
 
 class ConfiguredLimits:

@@ -14,7 +14,7 @@ from jobrunner.errors import BoardUnavailable, LimitNotFound, UsageError
 from jobrunner.jobs.context import JobContext
 from jobrunner.persistence import limits, passing
 from jobrunner.persistence.limits import Limit as Limit
-from jobrunner.persistence.permits import NODE
+from jobrunner.persistence.permits.configured import NODE
 from jobrunner.plugins.holds import TYPE, check_name, check_rate
 from jobrunner.policies import ANY_NUMBER
 

@@ -22,7 +22,9 @@ from jobrunner.errors import CorruptRow
 from jobrunner.model import Job, JobError, JobState
 from jobrunner.persistence.job_rows import event_row, job_from_row
 from jobrunner.persistence.parking import park_held
-from jobrunner.persistence.permits import Refused, ask, free_job, limited_tags, with_tags
+from jobrunner.persistence.permits.ending import free_job
+from jobrunner.persistence.permits.granting import Refused, ask
+from jobrunner.persistence.permits.tags import limited_tags, with_tags
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import LOCKED_TO_BEGIN, NOT_READ_TO_BEGIN, lock_rows
@@ -119,7 +121,7 @@ def begin(
 
     The jobs come back as they are after that; ``started_ms`` of a job's first owner in its attempt is now. A job that
     killed MAX_DEATHS owners is set aside as FAILED here, one that nobody started in time ends as EXPIRED; both count as
-    finished. One that holds semaphores begins if it gets them; what that costs is told in permits.py.
+    finished. One that holds semaphores begins if it gets them; what that costs is told in permits/__init__.py.
 
     :param tags: what is known of the limits of tags, kept from one batch to the next
     :param threads_only: leave jobs alone that want processes of their own

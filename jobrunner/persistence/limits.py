@@ -14,7 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.passing import terms_said
-from jobrunner.persistence.permits import NODE, Configured, configured_of, semaphore_of_row
+from jobrunner.persistence.permits.configured import NODE, Configured, configured_of
+from jobrunner.persistence.permits.rows import semaphore_of_row
 from jobrunner.persistence.tables import nodes, permits, semaphores
 
 

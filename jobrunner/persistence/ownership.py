@@ -27,7 +27,7 @@ from jobrunner.persistence.attempts import keep_attempt
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import INJECTOR
 from jobrunner.persistence.job_rows import event_row, job_from_row, preferred_again, state_of_row
-from jobrunner.persistence.permits import free_all
+from jobrunner.persistence.permits.ending import free_all
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import (

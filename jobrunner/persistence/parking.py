@@ -10,7 +10,7 @@ from typing import Any
 
 from jobrunner.model import Job, JobState, Parked
 from jobrunner.persistence.job_rows import event_row
-from jobrunner.persistence.permits import free_job
+from jobrunner.persistence.permits.ending import free_job
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.settling import HELD_NOTE, INSERT_EVENTS, set_columns
 

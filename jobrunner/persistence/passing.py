@@ -16,7 +16,8 @@ from sqlalchemy.engine import Connection
 from jobrunner.model import OPEN_STATES, TERMINAL_STATES, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.link import Link
-from jobrunner.persistence.permits import LINE_SEEN, Ask, held, line_of, look_at, mates_of
+from jobrunner.persistence.permits.line import LINE_SEEN, line_of, mates_of
+from jobrunner.persistence.permits.rows import Ask, held, look_at
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.semaphores import Semaphore, Terms
 from jobrunner.persistence.tables import jobs, permits, semaphores

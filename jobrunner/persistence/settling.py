@@ -20,7 +20,7 @@ from jobrunner.model import TERMINAL_STATES, Job, JobError, JobState, Json, Park
 from jobrunner.persistence.attempts import keep_attempt
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
 from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row, preferring
-from jobrunner.persistence.permits import free
+from jobrunner.persistence.permits.ending import free
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.tables import events, jobs

@@ -17,7 +17,7 @@ from jobrunner import times
 from jobrunner.model import Job, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row
-from jobrunner.persistence.permits import free_all, may_hold
+from jobrunner.persistence.permits.ending import free_all, may_hold
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
