@@ -6,6 +6,7 @@
     own_processes.py      left to a process of its own, where own_job.py takes it over
     orders.py         what the supervisor tells it; pulse.py: what it tells the supervisor
     known_types.py    which job types it has
+    worker_parts.py   how these are joined
 
 The main thread claims; each job has a thread of a pool; one thread listens to the supervisor, one gives a pulse and
 watches the leases, one writes the journal. Costs of claiming n jobs: one round trip to the board, one transaction that
@@ -17,36 +18,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent import futures
 
 from jobrunner.boards.board import Board
-from jobrunner.conductor.aftermath import Aftermath, Step
-from jobrunner.conductor.candidates import Scout
+from jobrunner.conductor.aftermath import Step
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.claiming import Claiming
-from jobrunner.conductor.ended import EndedJobs
-from jobrunner.conductor.giving_way import GivingWay
-from jobrunner.conductor.known_types import KnownTypes
-from jobrunner.conductor.leases import HeldJobs
-from jobrunner.conductor.misfits import Misfits
-from jobrunner.conductor.orders import Orders
 from jobrunner.conductor.outage import Outage
-from jobrunner.conductor.own_job import OwnJob
-from jobrunner.conductor.own_processes import OwnProcesses
-from jobrunner.conductor.passing_on import PassingOn
 from jobrunner.conductor.pulse import Pulse
-from jobrunner.conductor.run import RunParts
-from jobrunner.conductor.running import Running
-from jobrunner.conductor.setting_off import SettingOff
 from jobrunner.conductor.waker import Waker
+from jobrunner.conductor.worker_parts import WorkerParts
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.jobs.following import follow
 from jobrunner.model import Job
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.journal.writer import Writer
-from jobrunner.persistence.link import Link
-from jobrunner.persistence.store import Store
 from jobrunner.plugins.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -84,68 +69,50 @@ class Worker:
         drained: bool = False,
         slots: int | None = None,
     ) -> None:
-        self.config = config
         self.channel = channel
         self.owner = owner
         self.once = once
         self.alone = alone
-        self.lease = config.conductor.lease
-        self.held = HeldJobs(self.lease)
-        self.ended = EndedJobs(owner, channel)
+        self._database = database
         self._open_own_board = open_board
         self._board: Board | None = None
         self._stopping = threading.Event()
         self._woken = threading.Event()
         self._outage = Outage(log, "claiming jobs")
-        self._database = database
-        self._link = Link(database)
-        self._writer = Writer(database, patience=config.persistence.patience)
-        self._aftermath = Aftermath(is_prompt=_is_waited_for)
-        self._passing = PassingOn(self._link)
-        self._giving_way = GivingWay(config.conductor.give_way)
-        self._types = KnownTypes(load_registry, config.node_name, channel)
-        self._misfits = Misfits(
-            database, lambda: self._types.registry, fits=self._types.fits, found=self._wake
-        )
-        most = 1 if alone else config.conductor.jobs
-        pool = futures.ThreadPoolExecutor(most, thread_name_prefix="job")
-        self._running = self._make_running(pool)
-        own_processes = self._make_own_processes(pool)
-        self._setting_off = self._make_setting_off(own_processes)
-        self._own_job = OwnJob(self._setting_off, owner=owner, lease=self.lease)
-        self._orders = Orders(
+        self.parts = WorkerParts(
+            config,
             channel,
-            most=config.conductor.jobs,
-            slots=most if slots is None else min(most, slots),
+            database,
+            load_registry=load_registry,
+            owner=owner,
+            alone=alone,
             drained=drained,
+            slots=slots,
             stopping=self._stopping,
-            held=self.held,
-            giving_way=self._giving_way,
-            own_processes=own_processes,
-            own_job=self._own_job,
-            reload=lambda: self._types.reload(self._have_loaded_again),
+            outage=self._outage,
             wake=self._wake,
         )
-
-    # -- life
+        self.held = self.parts.held
+        self.ended = self.parts.ended
+        self._orders = self.parts.orders
 
     def run(self) -> int:
         """Work until told to stop (or, with ``once``, until there is nothing left to claim); the exit code."""
-        self._writer.start()
-        self._types.tell()
+        self.parts.writer.start()
+        self.parts.types.tell()
         self._orders.start()
         Pulse(self.channel, self.held).start()
         board = self._open_board()
         if board is not None:
-            self._aftermath.start(self._steps(board))
-            claiming = self._make_claiming(board)
+            self.parts.aftermath.start(self._steps(board))
+            claiming = self.parts.claiming(board)
             if self.alone:
-                self._own_job.take_over(board)
+                self.parts.own_job.take_over(board)
             else:
                 self._work(board, claiming)
             self._drain(board, claiming)
-        self._writer.stop()
-        self._link.close()
+        self.parts.writer.stop()
+        self.parts.link.close()
         self._database.close()
         return 0
 
@@ -172,7 +139,7 @@ class Worker:
 
     def _work(self, board: Board, claiming: Claiming) -> None:
         claiming.scout.start()
-        self._misfits.look_soon()
+        self.parts.misfits.look_soon()
         log.info("worker %s takes jobs", self.owner)
         while not self._stopping.is_set():
             try:
@@ -191,7 +158,7 @@ class Worker:
         """Tell the board what ended, then claim, or wait; False if there is nothing left to do."""
         self.ended.tell(board)
         self._pass_on(claiming)
-        self._aftermath.go()
+        self.parts.aftermath.go()
         if self._orders.drained or not self._orders.slots:
             return self._rest()
         if not claiming.wait_for_room() or claiming.claim():
@@ -213,7 +180,7 @@ class Worker:
         return True
 
     def _is_idle(self) -> bool:
-        busy = len(self.held) or len(self.ended) or self._passing or self._aftermath.is_busy
+        busy = len(self.held) or len(self.ended) or self.parts.passing or self.parts.aftermath.is_busy
         return not busy
 
     def _drain(self, board: Board, claiming: Claiming) -> None:
@@ -229,7 +196,7 @@ class Worker:
             self._pass_on(claiming)
         except Exception:
             log.exception("who waits for what jobs held here was not called; the leader does that")
-        self._aftermath.stop()
+        self.parts.aftermath.stop()
         board.close()
 
     def _wake(self) -> None:
@@ -237,89 +204,3 @@ class Worker:
         self._woken.set()
         if self._board is not None:
             self._board.wake()
-
-    def _have_loaded_again(self) -> None:
-        if not self.alone:
-            self._misfits.look_soon()
-        self._wake()
-
-    # -- parts
-
-    def _make_running(self, pool: futures.Executor) -> Running:
-        parts = RunParts(
-            writer=self._writer,
-            registry=lambda: self._types.registry,
-            owner=self.owner,
-            node=self.config.node_name,
-            output_limit=self.config.output.limit_bytes,
-        )
-        return Running(
-            parts,
-            pool,
-            channel=self.channel,
-            held=self.held,
-            ended=self.ended,
-            aftermath=self._aftermath,
-            passing=self._passing,
-            stopping=self._stopping,
-            alone=self.alone,
-            wake=self._wake,
-        )
-
-    def _make_own_processes(self, pool: futures.Executor) -> OwnProcesses:
-        return OwnProcesses(
-            self._database,
-            channel=self.channel,
-            held=self.held,
-            ended=self.ended,
-            outage=self._outage,
-            pool=pool,
-            run_as=self.config.conductor.run_as,
-            note_left=self._running.note_left,
-            wake=self._wake,
-        )
-
-    def _make_setting_off(self, own_processes: OwnProcesses) -> SettingOff:
-        return SettingOff(
-            self._link,
-            owner=self.owner,
-            node=self.config.node_name,
-            alone=self.alone,
-            channel=self.channel,
-            held=self.held,
-            ended=self.ended,
-            passing=self._passing,
-            running=self._running,
-            own_processes=own_processes,
-        )
-
-    def _make_claiming(self, board: Board) -> Claiming:
-        return Claiming(
-            board,
-            owner=self.owner,
-            lease=self.lease,
-            types=self._types,
-            held=self.held,
-            slots=lambda: self._orders.slots,
-            scout=self._make_scout(board),
-            misfits=self._misfits,
-            giving_way=self._giving_way,
-            passing=self._passing,
-            start=self._setting_off.start,
-        )
-
-    def _make_scout(self, board: Board) -> Scout:
-        return Scout(
-            board,
-            Store(self._database),
-            lambda: self._types.registry,
-            fits=self._types.fits,
-            room=lambda: self._orders.slots - len(self.held),
-            wake=board.wake,
-            timeout=self.config.conductor.capability_timeout,
-        )
-
-
-def _is_waited_for(job: Job) -> bool:
-    """Whether others are likely to wait for the job's end; for those of which that is not known, it may take longer."""
-    return job.jobset_id is not None or Waker.concerns(job)
