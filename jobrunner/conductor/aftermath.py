@@ -24,16 +24,14 @@ GATHER_S = 0.2
 
 
 class Aftermath:
-    """A thread that follows up on jobs that were left.
+    """A thread that follows up on jobs that were left. Until it is started, there is nothing to be done for them.
 
-    :param steps: what is done for them; one that fails is logged, and the others go on. A step may have a method
-        ``concerns`` that says of a job whether there can be anything to do: else nobody is woken for it.
     :param is_prompt: whether somebody is known to wait for the job, so that it is followed up at once
     """
 
-    def __init__(self, steps: Sequence[Step], *, is_prompt: Callable[[Job], bool] = lambda job: True) -> None:
-        self._steps = tuple(steps)
-        self._concerns = [getattr(step, "concerns", _everything) for step in steps]
+    def __init__(self, *, is_prompt: Callable[[Job], bool] = lambda job: True) -> None:
+        self._steps: tuple[Step, ...] = ()
+        self._concerns: list[Callable[[Job], bool]] = []
         self._is_prompt = is_prompt
         self._urgent = False
         self._resting = False
@@ -42,11 +40,16 @@ class Aftermath:
         self._ending = False
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Start the thread, if there is anything to be done."""
-        if self._steps:
-            self._thread = threading.Thread(target=self._run, name="aftermath", daemon=True)
-            self._thread.start()
+    def start(self, steps: Sequence[Step]) -> None:
+        """Start the thread.
+
+        :param steps: what is done; one that fails is logged, and the others go on. A step may have a method
+            ``concerns`` that says of a job whether there can be anything to do: else nobody is woken for it.
+        """
+        self._steps = tuple(steps)
+        self._concerns = [getattr(step, "concerns", _everything) for step in steps]
+        self._thread = threading.Thread(target=self._run, name="aftermath", daemon=True)
+        self._thread.start()
 
     def note(self, job: Job) -> None:
         """A job was left, and SQL has it so; it is followed up on at the next ``go``."""

@@ -2,8 +2,9 @@
 
     claim -> raise epoch -> load flow -> run, journalled -> settle -> consume -> announce
 
-The worker claims and raises the epoch for several jobs at once (worker.py); from there on each job goes its own way,
-here, in a thread of its own. It is over when SQL has the job's outcome; the worker then takes it off the board.
+The worker claims (claiming.py) and raises the epoch (setting_off.py) for several jobs at once; from there on each job
+goes its own way, here, in a thread of its own. It is over when SQL has the job's outcome; the worker then takes it off
+the board.
 
 Costs for a job of one atom, on top of its share of the claim: two shared commits; nothing is read for a job that
 nobody began before.

@@ -5,14 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from jobrunner.assemble import make_worker
-from jobrunner.conductor import worker as worker_module
-from jobrunner.conductor.aftermath import Aftermath
+from jobrunner.conductor import setting_off
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
 from jobrunner.errors import StoreUnavailable
@@ -34,20 +32,20 @@ class Started:
         ours, theirs = socket.socketpair()
         self.line = Channel(ours)
         self.worker = make_worker(cluster.config, Channel(theirs), owner=OWNER, once=False, alone=False)
-        self.worker._writer.start()
+        self.worker.parts.writer.start()
         self.board = cluster.context.board
 
     def close(self) -> None:
         Path(self.cluster.gate()).touch()
         assert self.worker.held.wait_below(1, 10)
-        self.worker._writer.stop()
+        self.worker.parts.writer.stop()
         self.worker._database.close()
         self.line.close()
         self.worker.channel.close()
 
     def claim(self, job_id: str) -> None:
         assert self.board.claim_these(OWNER, [job_id], lease=LEASE) == [job_id]
-        self.worker._start([job_id], boottime() + LEASE)
+        self.worker.parts.setting_off.start([job_id], boottime() + LEASE)
 
     def tell(self) -> None:
         self.worker.ended.tell(self.board)
@@ -99,7 +97,7 @@ def test_a_claim_that_cannot_be_begun_is_given_back(
     def away(*args: Any, **kwargs: Any) -> Any:
         raise StoreUnavailable
 
-    monkeypatch.setattr(worker_module, "begin", away)
+    monkeypatch.setattr(setting_off, "begin", away)
     job_id = started.cluster.post("quick")
     with pytest.raises(StoreUnavailable):
         started.claim(job_id)
@@ -112,7 +110,7 @@ def test_a_claim_that_cannot_be_begun_is_given_back(
 def test_a_job_that_the_board_forgot_is_posted_again_when_it_goes_back(started: Started) -> None:
     job_id = held_job(started)
     started.board.withdraw([job_id])
-    started.worker._stop()
+    started.worker.parts.orders.stop()
     started.cluster.open(started.cluster.gate())
     assert started.worker.held.wait_below(1, 10)
     started.tell()
@@ -147,8 +145,7 @@ def test_a_signal_that_comes_before_the_board_heard_that_its_job_waits_is_not_mi
     started: Started, within: float | None
 ) -> None:
     """What it puts on the board is claimed there still, and is taken off it: so the worker looks once more."""
-    started.worker._aftermath = Aftermath(started.worker._steps(started.board))
-    started.worker._aftermath.start()
+    started.worker.parts.aftermath.start(started.worker._steps(started.board))
     try:
         job_id = started.cluster.post("asks", within=within)
         started.claim(job_id)
@@ -156,19 +153,18 @@ def test_a_signal_that_comes_before_the_board_heard_that_its_job_waits_is_not_mi
         assert signals.signal(started.cluster.context, started.cluster.job(job_id), "go").woken
         assert started.board.owners([job_id]) == {job_id: OWNER}
         started.tell()
-        started.worker._aftermath.go()
+        started.worker.parts.aftermath.go()
         until(lambda: started.board.peek([JobClass(type="asks")], limit=1) == [job_id])
     finally:
-        started.worker._aftermath.stop()
+        started.worker.parts.aftermath.stop()
 
 
 def test_what_waits_for_its_code_is_claimed_before_its_time(started: Started) -> None:
     job_id = started.cluster.post("quick")
     assert started.board.claim_these(OWNER, [job_id], lease=LEASE) == [job_id]
     started.board.release(OWNER, [job_id], delay=60)
-    started.worker._misfits._ids.append(job_id)
-    scout = SimpleNamespace(take_approved=lambda limit, aged: [], glance=lambda: None)
-    assert started.worker._claim(started.board, scout)
+    started.worker.parts.misfits._ids.append(job_id)
+    assert started.worker.parts.claiming(started.board).claim()
     started.cluster.succeeded_here(job_id)
 
 
@@ -176,16 +172,16 @@ def test_a_job_that_cannot_be_set_off_is_left_at_once_and_harms_no_other(
     started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = started.cluster.post_many("quick", count=2)
-    run = started.worker._run
+    run = started.worker.parts.running.run
 
     def run_some(job: Job, *, fresh: bool) -> None:
         if job.id == bad:
             raise RuntimeError("no thread can be had")
         run(job, fresh=fresh)
 
-    monkeypatch.setattr(started.worker, "_run", run_some)
+    monkeypatch.setattr(started.worker.parts.running, "run", run_some)
     assert set(started.board.claim_these(OWNER, [bad, good], lease=LEASE)) == {bad, good}
-    started.worker._start([bad, good], boottime() + LEASE)
+    started.worker.parts.setting_off.start([bad, good], boottime() + LEASE)
     started.cluster.succeeded_here(good)
     left = started.cluster.job(bad)
     assert (left.state, left.deaths) == (JobState.SUSPENDED, 1)
