@@ -27,11 +27,12 @@ LATER_MS = 7 * 24 * 3_600_000
 def claims(without: Place, among: Place, *, number: int) -> Claims:
     """Claim jobs one at a time from both places, which are empty, and of which one is filled with waiting jobs."""
     with _ready(without) as small, _ready(among, delayed=DELAYED, asking=ASKING) as large:
-        taken: dict[JobContext, list[float]] = {small: [], large: []}
+        few: list[float] = []
+        many: list[float] = []
         for _ in range(WARM_UP + number):
-            for context, times in taken.items():
-                times.append(_claim_ms(context))
-        return Claims(few_ms=median(taken[small][WARM_UP:]), many_ms=median(taken[large][WARM_UP:]))
+            few.append(_claim_ms(small))
+            many.append(_claim_ms(large))
+        return Claims(few_ms=median(few[WARM_UP:]), many_ms=median(many[WARM_UP:]))
 
 
 def _claim_ms(context: JobContext) -> float:
