@@ -149,7 +149,7 @@ def _copy(connection: Connection, number: int) -> int:
     kept = [column.name for column in jobs.columns if column.name != "seq"]
     values = ", ".join(computed.get(name, f"jobs.{name}") for name in kept)
     statement = (
-        f"INSERT INTO jobs ({', '.join(kept)}) SELECT {values} "
+        f"INSERT INTO jobs ({', '.join(f'`{name}`' for name in kept)}) SELECT {values} "
         f"FROM jobs JOIN (SELECT seq AS n FROM seq_0_to_{number // SEED}) AS copies "
         f"WHERE jobs.seq <= {SEED} LIMIT {number}"
     )
