@@ -67,17 +67,19 @@ def test_waiting_ends_when_the_time_is_up(plugins: CommandLine) -> None:
 
 def test_who_waits_is_told_why_nothing_happens(plugins: CommandLine) -> None:
     job_id = posted(plugins("post", "greet"))
-    done = plugins("wait", job_id, "--timeout", "4s")
+    done = plugins("wait", job_id, "--timeout", "6s")
     assert done.code == 124
     assert done.err.count(f"job {job_id[:8]} waits: No conductor is running") == 1
 
 
 def test_who_waits_is_told_that_all_nodes_are_drained(plugins: CommandLine, conductor: Conductor) -> None:
-    conductor("--name", "alpha")
-    eventually(lambda: "alpha" in plugins("nodes").out, "it reports")
+    assert conductor("--once", "--name", "alpha").wait(DEADLINE_S) == 0
     assert plugins("node", "drain", "alpha").code == 0
-    eventually(lambda: "drained" in plugins("nodes").out, "it is drained")
-    done = plugins("post", "greet", "--wait", "--expires", "4s")
+    conductor("--name", "alpha")  # drained from its start
+    eventually(lambda: "drained" in plugins("nodes").out, "it reports")
+    job_id = posted(plugins("post", "greet"))
+    done = plugins("wait", job_id, "--timeout", "6s")
+    assert done.code == 124
     assert "All nodes that run conductors are drained" in done.err
 
 
