@@ -77,6 +77,8 @@ class MariaDbServer(Server):
     def command(self) -> list[str]:
         settings: dict[str, Setting] = {
             "datadir": str(self.directory / "data"),
+            # Its own: a server that starts removes what others have in a directory that they share.
+            "tmpdir": str(self.directory),
             "socket": str(self.directory / "mariadb.sock"),
             "pid-file": str(self.directory / "mariadb.pid"),
             "port": self.port,
