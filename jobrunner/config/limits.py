@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from jobrunner.config.section import Section
+from jobrunner.config.section import Section, from_json
 from jobrunner.policies import ANY_NUMBER, LONGEST_PERIOD_S, MOST_STARTS
 
 LIMIT_EXPECTED = "a number, any, a rate such as 10/1m, or a table with count, rate or both was expected"
@@ -84,12 +83,7 @@ class LimitsSection(Section):
     @field_validator("*", mode="before")
     @classmethod
     def _as_json(cls, given: Any) -> Any:
-        if not isinstance(given, str):
-            return given
-        try:
-            return json.loads(given)
-        except ValueError as error:
-            raise ValueError(f"an object in JSON was expected: {error}") from error
+        return from_json(given, "an object")
 
     @field_validator("*")
     @classmethod

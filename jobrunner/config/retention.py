@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import Field, field_validator
 
-from jobrunner.config.section import Section
+from jobrunner.config.section import Section, from_json
 from jobrunner.states import TERMINAL_STATES
 
 
@@ -53,12 +52,7 @@ class RetentionSection(Section):
     @field_validator("rules", mode="before")
     @classmethod
     def _rules_as_json(cls, rules: Any) -> Any:
-        if not isinstance(rules, str):
-            return rules
-        try:
-            return json.loads(rules)
-        except ValueError as error:
-            raise ValueError(f"a list in JSON was expected: {error}") from error
+        return from_json(rules, "a list")
 
     @property
     def all_rules(self) -> tuple[RetentionRule, ...]:

@@ -2,13 +2,10 @@
 
 Invariants:
 
-- A claim counts only once ``begin`` has raised the job's epoch here. The epoch is compared, under a lock on the row,
-  by every later write of that owner; whoever began last is the only one who can record anything.
 - A job that is terminal stays so until a person retries it (an attempt that its policy has followed by another does
   not make it terminal); ``begin`` never returns one. Whoever ends a job that is
   not its own raises its epoch too, so that an owner that was thought dead finds that it has lost it.
-- Rows are locked in the order of their ids, and those of semaphores after them, in the order of their names, so that
-  two transactions over the same jobs cannot dead-lock.
+- Every change is made under a lock on the job's row: row_locks.py says in which order.
 """
 
 from __future__ import annotations
