@@ -71,6 +71,7 @@ def make_worker(
     alone: bool,
     drained: bool = False,
     slots: int | None = None,
+    place: int | None = None,
 ) -> Worker:
     """A worker of a conductor's; see :class:`~jobrunner.conductor.worker.Worker`."""
     from jobrunner.conductor.worker import Worker
@@ -87,4 +88,5 @@ def make_worker(
         alone=alone,
         drained=drained,
         slots=slots,
+        place=place,
     )

@@ -67,6 +67,7 @@ def _work(line: socket.socket) -> int:
             alone=setup["alone"],
             drained=setup["drained"],
             slots=setup["slots"],
+            place=setup["place"],
         )
         return worker.run()
     except JobrunnerError as error:

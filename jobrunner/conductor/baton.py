@@ -14,20 +14,27 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from jobrunner.conductor.own_core import OwnCore
+
 PATIENCE_S = 0.05
 """So long a thread waits for the baton; whoever has it for longer is stuck in something that it should not be."""
 
 
 class Baton:
-    """Passed from thread to thread within one process."""
+    """Passed from thread to thread within one process.
 
-    def __init__(self) -> None:
+    :param core: where those who have it work
+    """
+
+    def __init__(self, core: OwnCore | None = None) -> None:
+        self.core = core or OwnCore(0, frozenset())
         self._lock = threading.Lock()
         self._mine = threading.local()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Work with the baton."""
+        self.core.stay()
         self._take()
         try:
             yield
@@ -44,6 +51,12 @@ class Baton:
             yield
         finally:
             self._take()
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Run somebody else's code: others have the baton meanwhile, and that code all cores."""
+        with self.passed(), self.core.left():
+            yield
 
     def _take(self) -> None:
         self._mine.held = self._lock.acquire(timeout=PATIENCE_S)

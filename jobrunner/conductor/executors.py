@@ -82,7 +82,9 @@ class Runner:
             waiting = waits.bind(self._waits_of(atom, outcome))
             asked = None if self.members is None else membership.bind(self.members)
             try:
-                return outcome, _stored_form(call(), outcome, atom.name, self._journal.result_limit)
+                with self._baton.core.left():
+                    value = call()
+                return outcome, _stored_form(value, outcome, atom.name, self._journal.result_limit)
             except stopping.Stopped as error:
                 if not self._stop.is_set():
                     return outcome, _failure_of(error)

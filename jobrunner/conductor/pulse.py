@@ -1,4 +1,4 @@
-"""A worker's pulse: says that it lives, and what it runs; and looks whether its leases were kept.
+"""A worker's pulse: says that it lives, and what it runs; looks whether its leases were kept, and which core suits it.
 
 A message at each change, else about one a second: it costs a worker that has nothing to do next to nothing.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.leases import HeldJobs
+from jobrunner.conductor.own_core import OwnCore
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +25,10 @@ QUIET_PULSE_S = 0.9
 class Pulse:
     """Says what becomes of the jobs that a worker holds."""
 
-    def __init__(self, channel: Channel, held: HeldJobs) -> None:
+    def __init__(self, channel: Channel, held: HeldJobs, core: OwnCore) -> None:
         self._channel = channel
         self._held = held
+        self._core = core
 
     def start(self) -> None:
         """Start its thread, which lives as long as the process."""
@@ -38,6 +40,7 @@ class Pulse:
         told_at = 0.0
         while not ticks.wait(PULSE_S):
             self._stop_overdue()
+            self._core.look()
             news = (self._held.ids(), self._held.ended, *self._held.asked())
             if news != told or boottime() - told_at >= QUIET_PULSE_S:
                 self._say(*news)

@@ -227,7 +227,7 @@ class _JobRun:
                 # Nobody has held them against the type's declaration yet.
                 made = job_type.parameters.validate_results(self.job.parameters)
                 self.job = replace(self.job, parameters=made)
-            with self.parts.baton.passed():
+            with self.parts.baton.lent():
                 flow = self._build(job_type)
         except UnknownJobType as error:
             return ended or Settlement(

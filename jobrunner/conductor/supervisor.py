@@ -232,6 +232,7 @@ class Supervisor:
             "log_level": logging.getLevelName(logging.getLogger().getEffectiveLevel()),
             "drained": self._drained,
             "slots": self._slots_of(slot),
+            "place": slot,
         }
         if not self._forks.is_running:
             self._forks.start()

@@ -53,6 +53,7 @@ class Worker:
     :param alone: for a worker that runs one job, which the supervisor names, and nothing else
     :param drained: whether it claims nothing until it is told that it may
     :param slots: how many jobs it runs at once until it is told otherwise; None: as many as are configured
+    :param place: its number in the conductor; None for one that is alone
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Worker:
         alone: bool = False,
         drained: bool = False,
         slots: int | None = None,
+        place: int | None = None,
     ) -> None:
         self.channel = channel
         self.owner = owner
@@ -88,6 +90,7 @@ class Worker:
             alone=alone,
             drained=drained,
             slots=slots,
+            place=place,
             stopping=self._stopping,
             outage=self._outage,
             wake=self._wake,
@@ -101,7 +104,7 @@ class Worker:
         self.parts.writer.start()
         self.parts.types.tell()
         self._orders.start()
-        Pulse(self.channel, self.held).start()
+        Pulse(self.channel, self.held, self.parts.core).start()
         board = self._open_board()
         if board is not None:
             self.parts.aftermath.start(self._steps(board))
@@ -156,6 +159,7 @@ class Worker:
 
     def _step(self, board: Board, claiming: Claiming) -> bool:
         """Tell the board what ended, then claim, or wait; False if there is nothing left to do."""
+        self.parts.core.stay()
         self.ended.tell(board)
         self._pass_on(claiming)
         self.parts.aftermath.go()

@@ -11,6 +11,7 @@ from concurrent import futures
 
 from jobrunner.boards.board import Board
 from jobrunner.conductor.aftermath import Aftermath
+from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.candidates import Scout
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.claiming import Claiming
@@ -21,6 +22,7 @@ from jobrunner.conductor.leases import HeldJobs
 from jobrunner.conductor.misfits import Misfits
 from jobrunner.conductor.orders import Orders
 from jobrunner.conductor.outage import Outage
+from jobrunner.conductor.own_core import core_for
 from jobrunner.conductor.own_job import OwnJob
 from jobrunner.conductor.own_processes import OwnProcesses
 from jobrunner.conductor.passing_on import PassingOn
@@ -55,6 +57,7 @@ class WorkerParts:
         alone: bool,
         drained: bool,
         slots: int | None,
+        place: int | None,
         stopping: threading.Event,
         outage: Outage,
         wake: Callable[[], None],
@@ -67,9 +70,10 @@ class WorkerParts:
         self._stopping = stopping
         self._wake = wake
         self.held = HeldJobs(config.conductor.lease)
+        self.core = core_for(place, wanted=config.conductor.cpu_affinity)
         self.ended = EndedJobs(owner, channel)
         self.link = Link(database)
-        self.writer = Writer(database, patience=config.persistence.patience)
+        self.writer = Writer(database, patience=config.persistence.patience, at_turn=self.core.stay)
         self.aftermath = Aftermath(is_prompt=_is_waited_for)
         self.passing = PassingOn(self.link)
         self.types = KnownTypes(load_registry, config.node_name, channel)
@@ -101,6 +105,7 @@ class WorkerParts:
             registry=lambda: self.types.registry,
             owner=self._owner,
             node=self._config.node_name,
+            baton=Baton(self.core),
             output_limit=self._config.output.limit_bytes,
         )
         return Running(

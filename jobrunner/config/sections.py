@@ -76,6 +76,9 @@ class ConductorSection(Section):
     give_way: float = Field(
         0.015, ge=0, le=1, description="Seconds for which it lets freer nodes go first, at most; 0: never"
     )
+    cpu_affinity: bool = Field(
+        default=True, description="Whether a busy worker keeps to one core; tasks always have all of them"
+    )
     run_as: tuple[str, ...] = Field(
         default=(), description="Users as whom jobs may be run, if the conductor runs as root"
     )

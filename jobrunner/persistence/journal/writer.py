@@ -40,11 +40,19 @@ class Writer:
     """Commits flows' changes in groups, each group in one transaction.
 
     :param patience: seconds for which an outage of the database is waited out before a flow fails with it
+    :param at_turn: called by the writer's thread before it writes
     """
 
-    def __init__(self, database: Database, *, patience: float = 300.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        patience: float = 300.0,
+        at_turn: Callable[[], None] = lambda: None,
+    ) -> None:
         self.database = database
         self.patience = patience
+        self._at_turn = at_turn
         self._line = Line(lazy=LAZY_S, most=BATCH_FLOWS)
         self._link = Link(database)
         self._lock = threading.Lock()
@@ -102,6 +110,7 @@ class Writer:
     def _run(self) -> None:
         while (turn := self._line.next()) is not None:
             try:
+                self._at_turn()
                 self._write(turn.flows)
             except BaseException as error:  # the edge of the thread: nobody may wait for ever
                 log.exception("the journal's writer failed; the flows of this turn fail")
