@@ -6,6 +6,8 @@ Subclasses of TaskFlow's public classes; nothing is patched. What differs from i
 - What a task returns is encoded and decoded again before anybody sees it, so that a first run and a resumed one see the
   same values; what JSON cannot hold fails the task.
 - A task that tries to end the process (``sys.exit``) fails; one that stops since it was asked to keeps its state.
+- What comes next is found by TaskFlow's rules, in a loop instead of a state machine (run_loop.py); see compiler.py,
+  runtime.py and storage.py for what else is lighter.
 - When the job should stop, no further atom starts; an atom that did not start yet goes back to PENDING.
 - A task that has to wait for the outside world ends, and stays RUNNING; what does not need it goes on. When nothing is
   left that can go on, the flow is suspended.
@@ -29,10 +31,12 @@ from taskflow.utils import misc
 from jobrunner import membership, stopping
 from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput
+from jobrunner.conductor.compiler import JobCompiler
 from jobrunner.conductor.executors import JobExecutor, RetryExecutor
+from jobrunner.conductor.run_loop import RunLoop
+from jobrunner.conductor.runtime import JobRuntime
 from jobrunner.conductor.storage import JobStorage
 from jobrunner.conductor.waits import JobWaits
-from jobrunner.persistence.journal.backend import JournalBackend
 from jobrunner.persistence.journal.flow import FlowJournal
 from jobrunner.waits import Waiting
 
@@ -53,7 +57,6 @@ class JobEngine(action_engine.ActionEngine):
         self,
         flow: Any,
         detail: models.FlowDetail,
-        backend: JournalBackend,
         *,
         journal: FlowJournal,
         stop: stopping.StopSignal,
@@ -61,7 +64,8 @@ class JobEngine(action_engine.ActionEngine):
         baton: Baton,
         threads: int | None = None,
     ) -> None:
-        super().__init__(flow, detail, backend, {"gather_statistics": False})
+        super().__init__(flow, detail, journal, {"gather_statistics": False})
+        self._compiler = JobCompiler(flow)
         self._stop = stop
         self._threads = threads
         self._baton = baton
@@ -89,7 +93,23 @@ class JobEngine(action_engine.ActionEngine):
         def scopes_of(atom_name: str) -> Any:
             return self._runtime.fetch_scopes_for(atom_name) if self._compiled else None
 
-        return JobStorage(self._flow_detail, self._backend, scopes_of)
+        return JobStorage(self._flow_detail, self._journal, scopes_of)
+
+    def compile(self) -> None:
+        """Compile the flow, once, and make ready what runs it."""
+        if self.compilation is not None:
+            return
+        self._compilation = self._check_compilation(self._compiler.compile())
+        self._runtime = JobRuntime(
+            self._compilation,
+            self.storage,
+            self.atom_notifier,
+            self._task_executor,
+            self._retry_executor,
+            options=self._options,
+        )
+        self._runtime.compile()
+        self._compiled: bool = True
 
     def validate(self) -> None:
         """Check that every atom gets what it needs; once is enough, and TaskFlow asks again at each run."""
@@ -161,17 +181,48 @@ class JobEngine(action_engine.ActionEngine):
 
     def _run_while(self, wanted: Callable[[], bool]) -> None:
         if not self._threads:
-            self._iterate(wanted, None)
+            self._run(wanted, None)
             return
         with self._baton.passed():  # between its steps it waits for tasks
-            self._iterate(wanted, PARALLEL_LOOK_S)
+            self._run(wanted, PARALLEL_LOOK_S)
 
-    def _iterate(self, wanted: Callable[[], bool], timeout: float | None) -> None:
+    def _run(self, wanted: Callable[[], bool], timeout: float | None) -> None:
+        """As TaskFlow's ``run``, by our loop."""
+        self.compile()
+        self.prepare()
+        self.validate()
+        self._task_executor.start()
+        try:
+            self._change_state(states.RUNNING)
+            self._end_in(self._loop(wanted, timeout))
+        finally:
+            self._task_executor.stop()
+
+    def _loop(self, wanted: Callable[[], bool], timeout: float | None) -> str:
+        """Run the loop until it ends by itself or, when nobody wants it to go on, at the next border."""
         asked = False
-        for _ in self.run_iter(timeout=timeout):
+
+        def look() -> None:
+            nonlocal asked
             if not asked and not wanted():
                 asked = True
                 self.suspend()
+
+        loop = RunLoop(self._runtime, look=look, timeout=timeout)
+        try:
+            state = loop.run()
+            Failure.reraise_if_any(loop.failures)
+        except Exception:
+            self._change_state(states.FAILURE)
+            raise
+        return state
+
+    def _end_in(self, state: str) -> None:
+        """Record how the flow ended; raises what made it fail."""
+        self._change_state(state)
+        if state not in self.NO_RERAISING_STATES:
+            executed = self.storage.get_execute_failures().values()
+            Failure.reraise_if_any([*executed, *self.storage.get_revert_failures().values()])
 
     def mend(self) -> None:
         """Record what follows from how atoms ended: TaskFlow does that apart, and their owner may have died between."""

@@ -37,7 +37,7 @@ from jobrunner.persistence.adoption import adopted
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.jobsets import members_of
-from jobrunner.persistence.journal.backend import JournalBackend, load_flow
+from jobrunner.persistence.journal.books import load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.output import kept_bytes
@@ -145,8 +145,7 @@ class _JobRun:
             holds=tuple(hold.name for hold in job.policies.holds),
         )
         self.journal: FlowJournal | None = None
-        # One of its own: a run that lost its lease must find nothing of a later run of the same job in this process.
-        self.backend = JournalBackend(writer=parts.writer, eager=False)
+        self.database = parts.writer.database
 
     def run(self, tell: Callable[[Outcome], None]) -> None:
         try:
@@ -163,13 +162,13 @@ class _JobRun:
             stored=stored,
         )
         self.journal = journal
-        self.backend.adopt(journal, detail)
+        self.parts.writer.open(journal)
         try:
             with self.parts.baton.held():
                 settlement = self._in_order(self._run_flow(journal, detail, stored))
             journal.settle_then(settlement, lambda: self._tell(journal, settlement, tell))
         finally:
-            self.backend.forget(journal)
+            self.parts.writer.close(journal)
 
     def _in_order(self, settlement: Settlement) -> Settlement:
         """With what follows; who could go on with a job has ended its search for a node that can."""
@@ -183,10 +182,10 @@ class _JobRun:
         if error is None:
             tell(_outcome(settlement))
         elif isinstance(error, LeaseLost | StoreUnavailable):
-            tell(not_settled(self.backend.database, self.job, error))
+            tell(not_settled(self.database, self.job, error))
         else:
             leave = threading.Thread(
-                target=lambda: tell(not_settled(self.backend.database, self.job, error)), name="leaving"
+                target=lambda: tell(not_settled(self.database, self.job, error)), name="leaving"
             )
             leave.start()
 
@@ -195,7 +194,7 @@ class _JobRun:
     def _load(self) -> tuple[models.FlowDetail, bool]:
         """The flow detail of this attempt: from the store if anybody began it before, else a new one."""
         if not self.fresh:
-            with self.backend.database.read() as connection:
+            with self.database.read() as connection:
                 found = load_flow(connection, self.job.flow_id)
             if found is not None:
                 return found[0], True
@@ -209,7 +208,7 @@ class _JobRun:
         )
         log.error("job %s: %s", self.job.id, message)
         failed = Settlement(state=JobState.FAILED, error=JobError(kind=type(error).__name__, message=message))
-        hand_back(self.backend.database, self.job, failed)
+        hand_back(self.database, self.job, failed)
         return Outcome(finished=True, state=failed.state)
 
     def _book_row(self) -> dict[str, Any]:
@@ -228,7 +227,7 @@ class _JobRun:
                 made = job_type.parameters.validate_results(self.job.parameters)
                 self.job = replace(self.job, parameters=made)
             with self.parts.baton.lent():
-                flow = self._build(job_type)
+                flow = job_type.build(self.job.parameters, self.job.factory)
         except UnknownJobType as error:
             return ended or Settlement(
                 state=JobState.WAITING, note=f"Waiting for a node that can run it: {error.message}"
@@ -239,7 +238,6 @@ class _JobRun:
         engine = JobEngine(
             flow,
             detail,
-            self.backend,
             journal=journal,
             stop=self.stop,
             output=output,
@@ -254,20 +252,15 @@ class _JobRun:
             return ended or self._cannot_build(error, stored)
         return outcome.succeeded(self.job, engine, detail) if ended else self._drive(engine, detail)
 
-    def _build(self, job_type: JobType) -> Any:
-        if self.job.factory is not None:
-            return job_type.build_classic(self.job.factory)
-        return job_type.build(self.job.parameters)
-
     def _members(self, limit: int) -> list[Member]:
         """The jobs of its jobset, for a task that asks."""
         assert self.job.jobset_id is not None
-        return members_of(self.backend.database, self.job.jobset_id, self_id=self.job.id, limit=limit)
+        return members_of(self.database, self.job.jobset_id, self_id=self.job.id, limit=limit)
 
     def _output(self, journal: FlowJournal, stored: bool) -> JobOutput:
         limit = self.parts.output_limit
         if stored:
-            limit = max(OUTPUT_MIN_BYTES, limit - kept_bytes(self.backend.database, self.job.id))
+            limit = max(OUTPUT_MIN_BYTES, limit - kept_bytes(self.database, self.job.id))
         output = JobOutput(self.job, limit=limit, note=journal.note_output)
         journal.attach_output(output.take)
         return output
@@ -279,7 +272,11 @@ class _JobRun:
         shape = shape_of(engine)
         known = detail.meta.get(META_KEY)
         if known is None:
-            engine.storage.update_flow_metadata({META_KEY: shape.to_meta(), **self._factory_meta(job_type)})
+            meta = {META_KEY: shape.to_meta(), **self._factory_meta(job_type)}
+            if self.fresh and shape.order:
+                detail.meta.update(meta)  # to be recorded together with the atoms
+            else:
+                engine.storage.update_flow_metadata(meta)
         elif not self.job.adopted:
             shape.require_same(known)
         engine.prepare()
@@ -294,7 +291,7 @@ class _JobRun:
         engine.storage.update_flow_metadata({META_KEY: ours})
         if self.journal is not None:
             self.journal.barrier()
-        adopted(self.backend.database, self.job)
+        adopted(self.database, self.job)
         log.info("job %s goes on with the code of this node, as somebody allowed", self.job.id)
 
     def _give_parameters(self, detail: models.FlowDetail, job_type: JobType) -> None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from taskflow.atom import Atom
-from taskflow.engines.action_engine.compiler import PatternCompiler
 
+from jobrunner.conductor.compiler import JobCompiler
 from jobrunner.errors import InvalidFlow
 from jobrunner.model import Json
 from jobrunner.persistence.flows import META_ORDER, META_PRINT
@@ -63,7 +63,7 @@ def shape_of(engine: JobEngine) -> Shape:
 
 def shape_of_flow(flow: Any) -> Shape:
     """The shape of a flow that nobody runs yet; raises what TaskFlow raises for one that is none."""
-    graph = PatternCompiler(flow).compile().execution_graph
+    graph = JobCompiler(flow).compile().execution_graph
     order = tuple(node.name for node in graph.topological_sort() if isinstance(node, Atom))
     return Shape(order=order, print=fingerprint(graph))
 

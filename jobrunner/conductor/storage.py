@@ -2,8 +2,8 @@
 
 TaskFlow guards every save with a retry of its own (three times, 5 s apart, under a write lock) and every look with a
 reader-writer lock made of Python conditions; the two are most of what its engine costs for a short task. The journal
-retries by itself and never blocks in a save, and one owned flow has one reader at a time, or nearly: a plain
-re-entrant lock does.
+retries by itself and never blocks in a save, so what is saved goes straight to it; and one owned flow has one reader at
+a time, or nearly: a plain re-entrant lock does.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from taskflow.persistence import base, models
-from taskflow.storage import Storage
+from taskflow import states
+from taskflow.persistence import models
+from taskflow.storage import META_PROGRESS, Storage
+
+from jobrunner.persistence.journal.flow import FlowJournal
+
+KEPT = object()
+"""Stands for the result that a task has already."""
 
 
 class OneLock:
@@ -34,21 +40,15 @@ class OneLock:
 class JobStorage(Storage):
     """The storage of one owned job's engine.
 
-    :param backend: the journal's backend; one connection of it serves all calls
+    :param journal: records what is saved; TaskFlow's storage asks a backend for nothing else
     """
 
     def __init__(
-        self,
-        detail: models.FlowDetail,
-        backend: base.Backend,
-        scope_fetcher: Callable[[str], Any],
+        self, detail: models.FlowDetail, journal: FlowJournal, scope_fetcher: Callable[[str], Any]
     ) -> None:
-        self._connection = backend.get_connection()
-        super().__init__(detail, backend=backend, scope_fetcher=scope_fetcher)
+        super().__init__(detail, backend=journal, scope_fetcher=scope_fetcher)
+        self._journal = journal
         self._lock = OneLock()
-
-    def _with_connection(self, functor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return functor(self._connection, *args, **kwargs)
 
     # The engine asks these a few dozen times for each atom, to find out what is to be run next. Reading one attribute
     # needs no lock.
@@ -73,14 +73,54 @@ class JobStorage(Storage):
             found[name] = (detail.state, detail.intention)
         return found
 
+    def get_flow_state(self) -> Any:
+        """The flow's state."""
+        return self._flowdetail.state or states.PENDING
+
+    def set_flow_state(self, state: str) -> None:
+        """Set the flow's state and record it."""
+        with self._lock.write_lock():
+            self._flowdetail.state = state
+            self._journal.record_flow_state(state)
+
+    def change_flow_state(self, state: str) -> tuple[bool, Any]:
+        """Move the flow to this state; whether that is a change, and its state before. Raises InvalidState."""
+        with self._lock.write_lock():
+            before = self.get_flow_state()
+            if not states.check_flow_transition(before, state):
+                return False, before
+            self.set_flow_state(state)
+            return True, before
+
+    def move_task(self, name: str, state: str, *, progress: float, result: Any = KEPT) -> None:
+        """Set a task's state and progress, and with ``result`` what it returned, in one record.
+
+        TaskFlow records progress apart, and so writes what an owner's death can leave half done.
+        """
+        with self._lock.write_lock():
+            source, clone = self._atomdetail_by_name(name, expected_type=models.TaskDetail, clone=True)
+            if result is KEPT:
+                clone.state = state
+            else:
+                clone.put(state, result)
+            clone.meta[META_PROGRESS] = progress
+            self._save_atom_detail(self._journal, source, clone)
+            if state == states.SUCCESS and clone.intention == states.EXECUTE:
+                self._check_all_results_provided(name, result)
+
+    def _with_connection(self, functor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return functor(self._journal, *args, **kwargs)
+
     def _save_flow_detail(
-        self, conn: base.Connection, original_flow_detail: models.FlowDetail, flow_detail: models.FlowDetail
+        self, journal: FlowJournal, original: models.FlowDetail, changed: models.FlowDetail
     ) -> models.FlowDetail:
-        original_flow_detail.update(conn.update_flow_details(flow_detail))
-        return original_flow_detail
+        journal.record_flow(changed, all_atoms=False)
+        original.update(changed)
+        return original
 
     def _save_atom_detail(
-        self, conn: base.Connection, original_atom_detail: models.AtomDetail, atom_detail: models.AtomDetail
+        self, journal: FlowJournal, original: models.AtomDetail, changed: models.AtomDetail
     ) -> models.AtomDetail:
-        original_atom_detail.update(conn.update_atom_details(atom_detail))
-        return original_atom_detail
+        journal.record_atom(changed)
+        original.update(changed)
+        return original

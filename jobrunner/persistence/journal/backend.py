@@ -41,13 +41,13 @@ class JournalBackend(base.Backend):
 
     :param conf: ``connection`` is the URL; ``patience`` the seconds for which an outage is waited out
     :param writer: a writer to share; without one the backend makes its own, and stops it when it is closed
-    :param eager: block by itself before an atom runs or reverts and when a flow ends. jobrunner's own engine asks for
-        its barriers where they cost least, and turns this off.
+
+    It blocks by itself before an atom runs or reverts and when a flow ends. jobrunner's own engine does without: it
+    speaks to its flow's journal, and asks for its barriers where they cost least.
     """
 
-    def __init__(self, conf: Any = None, *, writer: Writer | None = None, eager: bool = True) -> None:
+    def __init__(self, conf: Any = None, *, writer: Writer | None = None) -> None:
         super().__init__(conf)
-        self.eager = eager
         self._owns_writer = writer is None
         self.writer = writer or _own_writer(self._conf)
         self.flows: dict[str, FlowJournal] = {}
@@ -138,7 +138,7 @@ class JournalConnection(base.Connection):
         """Record an atom; raises NotFound if no flow has it, NotStorable if it cannot be stored."""
         with _failures(f"Failed updating atom details with uuid '{atom_detail.uuid}'"):
             flow = self._flow_of_atom(atom_detail.uuid)
-            if flow.record_atom(atom_detail) and self._backend.eager:
+            if flow.record_atom(atom_detail):
                 flow.barrier()
             return atom_detail
 
@@ -146,9 +146,9 @@ class JournalConnection(base.Connection):
         """Record a flow and the atoms that are new in it; raises NotFound if it was never saved in a logbook."""
         with _failures(f"Failed updating flow details with uuid '{flow_detail.uuid}'"):
             flow = self._flow(flow_detail.uuid)
-            if flow.record_flow(flow_detail, all_atoms=self._backend.eager):
+            if flow.record_flow(flow_detail):
                 self._backend.note_atoms(flow, flow_detail)
-            if self._backend.eager and flow_detail.state in _FLOW_ENDS:
+            if flow_detail.state in _FLOW_ENDS:
                 flow.barrier()
                 self._backend.forget(flow)  # whoever goes on with it finds it in the store
             return flow_detail

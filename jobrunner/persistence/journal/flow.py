@@ -160,6 +160,14 @@ class FlowJournal:
             self._note_dirty()
             return len(self._known) > before
 
+    def record_flow_state(self, state: str) -> None:
+        """Take note of a flow's state, as ``record_flow`` does, where nothing else of it has changed."""
+        with self._lock:
+            if self._error is None and self._flow_known["state"] != state:
+                self._flow_known["state"] = state
+                (self._pending.flow or self._pending.flow_columns)["state"] = state
+                self._note_dirty()
+
     def record_atom(self, detail: models.AtomDetail) -> bool:
         """Take note of an atom detail; nothing is written yet. Whether it is about to run or revert.
 

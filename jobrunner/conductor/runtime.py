@@ -1,0 +1,74 @@
+"""What TaskFlow's engine makes of a compiled flow, with our parts in the places of its own.
+
+Subclasses of TaskFlow's public classes. What differs: a task's state and its progress are recorded together, and what
+cannot be reverted anyway is not examined for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from taskflow import states
+from taskflow.engines.action_engine import runtime, selector
+from taskflow.engines.action_engine.actions import task as task_actions
+from taskflow.utils import misc
+
+from jobrunner.conductor.storage import KEPT, JobStorage
+
+_UNDOING = (states.REVERT, states.RETRY)
+
+
+class JobTaskAction(task_actions.TaskAction):
+    """Moves tasks from state to state."""
+
+    _storage: JobStorage
+    _TOGETHER: ClassVar = frozenset({states.RUNNING, states.REVERTING, states.SUCCESS, states.REVERTED})
+
+    def change_state(
+        self,
+        task: Any,
+        state: str,
+        progress: float | None = None,
+        result: Any = task_actions.TaskAction.NO_RESULT,
+    ) -> None:
+        """As TaskFlow does, with one record for all of it."""
+        if progress is None or state not in self._TOGETHER:
+            super().change_state(task, state, progress=progress, result=result)
+            return
+        before = self._storage.get_atom_state(task.name)
+        if self._is_identity_transition(before, state, task, progress=progress):
+            return
+        details = {
+            "task_name": task.name,
+            "task_uuid": self._storage.get_atom_uuid(task.name),
+            "old_state": before,
+        }
+        if result is self.NO_RESULT:
+            self._storage.move_task(task.name, state, progress=progress, result=KEPT)
+        else:
+            self._storage.move_task(task.name, state, progress=progress, result=result)
+            details["result"] = result
+        self._notifier.notify(state, details)
+        task.update_progress(progress)
+
+
+class JobSelector(selector.Selector):
+    """Finds the atoms that come next."""
+
+    def _get_maybe_ready_for_revert(self, atom: Any) -> tuple[bool, Any]:
+        if self._storage.get_atom_intention(atom.name) not in _UNDOING:
+            return False, None
+        found: tuple[bool, Any] = super()._get_maybe_ready_for_revert(atom)
+        return found
+
+
+class JobRuntime(runtime.Runtime):
+    """The parts that run one compiled flow."""
+
+    @misc.cachedproperty  # type: ignore[untyped-decorator]
+    def task_action(self) -> JobTaskAction:
+        return JobTaskAction(self._storage, self._atom_notifier, self._task_executor)
+
+    @misc.cachedproperty  # type: ignore[untyped-decorator]
+    def selector(self) -> JobSelector:
+        return JobSelector(self)
