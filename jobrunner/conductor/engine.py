@@ -26,7 +26,6 @@ from taskflow.engines.action_engine import compiler
 from taskflow.engines.action_engine import engine as action_engine
 from taskflow.persistence import models
 from taskflow.types.failure import Failure
-from taskflow.utils import misc
 
 from jobrunner import membership, stopping
 from jobrunner.conductor.baton import Baton
@@ -86,7 +85,7 @@ class JobEngine(action_engine.ActionEngine):
         """Let tasks read how the jobs of this one's set stand."""
         self._task_executor.members = self._retry_executor.members = reader
 
-    @misc.cachedproperty  # type: ignore[untyped-decorator]
+    @functools.cached_property
     def storage(self) -> JobStorage:
         """Where the engine keeps what it knows: TaskFlow's storage, less what the journal makes needless."""
 

@@ -1,17 +1,18 @@
 """What TaskFlow's engine makes of a compiled flow, with our parts in the places of its own.
 
 Subclasses of TaskFlow's public classes. What differs: a task's state and its progress are recorded together, and what
-cannot be reverted anyway is not examined for it.
+cannot be reverted anyway is not examined for it; the graph, which does not change, is searched once.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from taskflow import states
 from taskflow.engines.action_engine import runtime, selector
 from taskflow.engines.action_engine.actions import task as task_actions
-from taskflow.utils import misc
 
 from jobrunner.conductor.storage import KEPT, JobStorage
 
@@ -65,10 +66,21 @@ class JobSelector(selector.Selector):
 class JobRuntime(runtime.Runtime):
     """The parts that run one compiled flow."""
 
-    @misc.cachedproperty  # type: ignore[untyped-decorator]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._nodes: dict[Any, tuple[Any, ...]] = {}
+
+    def iterate_nodes(self, allowed_kinds: Any) -> Iterator[Any]:
+        """The nodes of these kinds; the graph is frozen, so they are looked for once."""
+        found = self._nodes.get(allowed_kinds)
+        if found is None:
+            found = self._nodes[allowed_kinds] = tuple(super().iterate_nodes(allowed_kinds))
+        return iter(found)
+
+    @functools.cached_property
     def task_action(self) -> JobTaskAction:
         return JobTaskAction(self._storage, self._atom_notifier, self._task_executor)
 
-    @misc.cachedproperty  # type: ignore[untyped-decorator]
+    @functools.cached_property
     def selector(self) -> JobSelector:
         return JobSelector(self)
