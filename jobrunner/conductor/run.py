@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
@@ -23,16 +22,16 @@ from typing import Any
 
 from taskflow import states
 from taskflow.persistence import models
-from taskflow.storage import Storage
 
 from jobrunner.conductor import outcome
 from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput
 from jobrunner.conductor.engine import JobEngine
-from jobrunner.conductor.shape import Shape, shape_of
+from jobrunner.conductor.preparing import prepare
+from jobrunner.conductor.shape import Shape
 from jobrunner.errors import CorruptRow, LeaseLost, StoreUnavailable, UnknownJobType
 from jobrunner.membership import Member
-from jobrunner.model import JOB_ID, CancelMode, Job, JobError, JobState, Json, Parked
+from jobrunner.model import CancelMode, Job, JobError, JobState, Parked
 from jobrunner.persistence.adoption import adopted
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import META_KEY
@@ -43,7 +42,7 @@ from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.output import kept_bytes
 from jobrunner.persistence.ownership import hand_back
 from jobrunner.persistence.settling import Settlement, followed_up
-from jobrunner.plugins.registry import JobType, Registry
+from jobrunner.plugins.registry import Registry
 from jobrunner.stopping import StopSignal
 
 log = logging.getLogger(__name__)
@@ -247,7 +246,9 @@ class _JobRun:
         if self.job.jobset_id is not None:
             engine.let_read_members(self._members)
         try:
-            self._prepare(engine, detail, job_type)
+            shape = prepare(engine, detail, self.job, job_type, fresh=self.fresh)
+            if self.job.adopted:
+                self._adopt(engine, detail, shape)
         except Exception as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
             return ended or self._cannot_build(error, stored)
         return outcome.succeeded(self.job, engine, detail) if ended else self._drive(engine, detail)
@@ -265,26 +266,6 @@ class _JobRun:
         journal.attach_output(output.take)
         return output
 
-    def _prepare(self, engine: JobEngine, detail: models.FlowDetail, job_type: JobType) -> None:
-        """Compile, put the parameters where the flow finds them, and check that every atom gets what it needs."""
-        self._give_parameters(detail, job_type)
-        engine.compile()
-        shape = shape_of(engine)
-        known = detail.meta.get(META_KEY)
-        if known is None:
-            meta = {META_KEY: shape.to_meta(), **self._factory_meta(job_type)}
-            if self.fresh and shape.order:
-                detail.meta.update(meta)  # to be recorded together with the atoms
-            else:
-                engine.storage.update_flow_metadata(meta)
-        elif not self.job.adopted:
-            shape.require_same(known)
-        engine.prepare()
-        engine.mend()
-        engine.validate()
-        if self.job.adopted:
-            self._adopt(engine, detail, shape)
-
     def _adopt(self, engine: JobEngine, detail: models.FlowDetail, shape: Shape) -> None:
         """From now on the flow is one of this code; then, and not before, the word that allowed it is used up."""
         ours = {**detail.meta[META_KEY], **shape.to_meta()}
@@ -293,26 +274,6 @@ class _JobRun:
             self.journal.barrier()
         adopted(self.database, self.job)
         log.info("job %s goes on with the code of this node, as somebody allowed", self.job.id)
-
-    def _give_parameters(self, detail: models.FlowDetail, job_type: JobType) -> None:
-        """Put the parameters where TaskFlow looks for them, to be recorded as a whole.
-
-        TaskFlow's own way takes two records, and who dies between them leaves a flow that it cannot load.
-        """
-        if not any(atom.name == Storage.injector_name for atom in detail):
-            given = models.TaskDetail(Storage.injector_name, str(uuid.uuid4()))
-            given.put(states.SUCCESS, {JOB_ID: self.job.id, **job_type.store(self.job.parameters)})
-            detail.add(given)
-
-    def _factory_meta(self, job_type: JobType) -> dict[str, Json]:
-        """TaskFlow's own note of how to make the flow, so that TaskFlow alone can go on with it."""
-        if self.job.factory is not None:
-            reference = dict(self.job.factory)
-            reference["name"] = str(reference["name"]).replace(":", ".")
-            return {"factory": reference}
-        factory = job_type.factory
-        name = f"{getattr(factory, '__module__', '')}.{getattr(factory, '__qualname__', '')}"
-        return {"factory": {"name": name, "args": [], "kwargs": dict(self.job.parameters)}}
 
     def _cannot_build(self, error: Exception, stored: bool) -> Settlement:
         """A flow that does not compile ends its job; one that is half done waits for a node with the old code."""
