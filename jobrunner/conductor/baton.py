@@ -27,7 +27,7 @@ class Baton:
     """
 
     def __init__(self, core: OwnCore | None = None) -> None:
-        self.core = core or OwnCore(0, frozenset())
+        self.core = core or OwnCore(None)
         self._lock = threading.Lock()
         self._mine = threading.local()
 

@@ -65,6 +65,11 @@ class Runner:
         with self._baton.passed():
             return self._run(atom, outcome, call)
 
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """What code of the flow's author says that is no atom's execute or revert."""
+        with self._baton.lent():
+            return question()
+
     def _run(self, atom: Any, outcome: str, call: Callable[[], Any]) -> tuple[str, Any]:
         try:
             self._journal.barrier()

@@ -3,11 +3,15 @@
 Only one thread of a worker can use the interpreter at a time, but the kernel wakes each of them on whatever core is
 idle, where nothing of what they share is in the cache; measured on four cores, a one-atom job so costs a third more
 processor time (docs/decisions/0017-one-core-a-worker.md). So the threads that claim, run engines and write the journal
-stay on one core while there is much to do. What is somebody else's (a flow's factory, an atom's execute or revert, and
-all threads and processes that they start) runs wherever the kernel puts it.
+*stay* on one core while there is much to do. What holds:
 
-It is advice: a worker that has little to do is left to the kernel, which then wakes it soonest, and so is one whose
-core others want while none is freer. Where the system has no such call, nothing happens.
+- Somebody else's code has all cores that the process may use, and so have all threads and processes that it starts: a
+  thread *leaves* the core for it. That is a flow's factory, an atom's execute and revert, a retry's strategy and a
+  decider. What else is not ours (plugins being loaded, capabilities) runs in threads that never stay.
+- It is advice. A worker that has little to do is left to the kernel, which then wakes it soonest, and so is one whose
+  core others want while none is freer. Where the system has no such call, or refuses it, nothing comes of it.
+- Which cores the process may use is asked at each look: `taskset -a`, a control group's set, or a core that was taken
+  away count from then on.
 
 Costs two system calls an atom, about 2 us, and while busy one look at ``/proc/stat`` a second.
 """
@@ -20,8 +24,10 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+from jobrunner.conductor.cores import Cores, Times, core_times, cores_allowed, shares, spread
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +38,10 @@ QUIET = 0.08
 LOOK_S = 1.0
 """How often it is compared with others: the kernel counts in hundredths of a second."""
 SHARED = 0.25
-"""If others use so much of its core, it takes another that has ROOM."""
-ROOM = 0.5
+"""If others use so much of its core, it takes another of which they use less than half as much."""
 CROWDED = 0.6
-"""If others use so much of it, and none has room, the kernel shall choose for REST_S."""
+"""If others use so much of it, and there is none like that, the kernel shall choose for REST_S."""
 REST_S = 10.0
-
-Times = Mapping[int, tuple[float, float]]
-"""Of each core, the seconds that it was in use, and all of them, since the machine started."""
-
-
-def core_times() -> Times:
-    """How much of each core was used; raises OSError where the system does not tell. See proc_stat(5)."""
-    found = {}
-    with open("/proc/stat", encoding="ascii") as lines:
-        for line in lines:
-            name, *rest = line.split()
-            if name.startswith("cpu") and name != "cpu":
-                ticks = [int(value) for value in rest[:8]]  # guests' time is in their hosts' already
-                idle = ticks[3] + ticks[4]
-                found[int(name[3:])] = (float(sum(ticks) - idle), float(sum(ticks)))
-    return found
 
 
 @dataclass(kw_only=True)
@@ -64,30 +53,46 @@ class _Seen:
     cores: Times = field(default_factory=dict)
 
 
+class _Mine(threading.local):
+    """What is known of the thread that asks."""
+
+    cores: Cores | None = None
+    """Where it was told to run; None: it was told nothing, and runs where whoever started it did."""
+    stays = False
+    """Whether it runs the worker's own code, but for what it leaves the core for."""
+
+
 class OwnCore:
     """The core of one worker.
 
-    :param number: the worker's place in its conductor: workers side by side start on different cores
-    :param allowed: the cores on which the process may run; with fewer than two nothing is done
+    :param place: the worker's number in its conductor: workers side by side start on different cores; None: this one
+        is left to the kernel for ever
+    :param allowed: tells on which cores the thread that looks may run
     """
 
     def __init__(
         self,
-        number: int,
-        allowed: frozenset[int],
+        place: int | None,
         *,
+        allowed: Callable[[], Cores] = cores_allowed,
         used_s: Callable[[], float] = time.process_time,
         cores: Callable[[], Times] = core_times,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._place = place
         self._allowed = allowed
-        self._first = sorted(allowed)[number % len(allowed)] if len(allowed) > 1 else None
         self._used_s = used_s
         self._cores = cores
         self._clock = clock
         self._chosen: int | None = None
-        self._binds = False
-        self._mine = threading.local()
+        self._last: int | None = None
+        # Where somebody else's code runs, and where the worker's own; None until a core is first chosen. The thread
+        # that looks replaces them; the others only read them, and compare by identity.
+        self._all: Cores = frozenset()
+        self._own: Cores | None = None
+        self._mine = _Mine()
+        self._staying: set[int] = set()
+        self._refused: OSError | None = None
         self._seen = _Seen(at=clock(), used_s=used_s())
         self._rests_until = 0.0
 
@@ -96,83 +101,123 @@ class OwnCore:
         """The core of the moment; None while the kernel chooses."""
         return self._chosen
 
+    # For the worker's threads
+
     def stay(self) -> None:
-        """Have the calling thread, which runs nobody else's code now, keep to the core of the moment."""
-        chosen = self._chosen
-        if getattr(self._mine, "core", None) != chosen:
-            self._bind(chosen)
+        """Have the calling thread, which lives as long as the worker and runs its own code now, keep to its core."""
+        mine, own = self._mine, self._own
+        mine.stays = True
+        if mine.cores is not own and own is not None:
+            self._staying.add(threading.current_thread().native_id or 0)
+            self._bind(own)
 
     @contextlib.contextmanager
     def left(self) -> Iterator[None]:
-        """Let the calling thread run wherever it may: for somebody else's code."""
-        if not self._binds or getattr(self._mine, "core", -1) is None:
+        """Let the calling thread run wherever the process may: for somebody else's code. Not within itself."""
+        if self._own is None:
             yield
             return
-        self._bind(None)  # also a thread that never was here: it has the cores of whoever started it
+        if (
+            self._mine.cores is not self._all
+        ):  # also one that was told nothing: one that stays may have started it
+            self._bind(self._all)
         try:
             yield
         finally:
-            self.stay()
+            if self._mine.stays:
+                self.stay()
 
-    def _bind(self, core: int | None) -> None:
+    def _bind(self, cores: Cores) -> None:
         try:
-            os.sched_setaffinity(0, self._allowed if core is None else (core,))
-            self._mine.core = core
+            os.sched_setaffinity(0, cores)
+            self._mine.cores = cores
         except OSError as error:  # a core was taken away, or a sandbox forbids it
-            log.debug("a thread cannot be bound to core %s: %s", core, error)
-            self._first = self._chosen = self._mine.core = None
+            self._mine.cores = None
+            self._refused = error
+
+    # For the thread that looks
 
     def look(self) -> None:
-        """See what the worker and its core do, and choose anew; to be called several times a second, by one thread."""
-        if self._first is None:
+        """See what the worker and its core do, and choose anew; to be called several times a second, by one thread.
+
+        That thread never stays: what it may use is what the process may.
+        """
+        if self._place is None:
             return
-        now, used_s = self._clock(), self._used_s()
-        passed = now - self._seen.at
-        share = (used_s - self._seen.used_s) / passed if passed else 0.0
-        if self._chosen is None:
-            self._seen = _Seen(at=now, used_s=used_s)
-            if share >= BUSY and now >= self._rests_until:
-                self._seen.cores = self._cores_now()
-                self._binds, self._chosen = True, self._first
+        seen = _Seen(at=self._clock(), used_s=self._used_s())
+        passed = seen.at - self._seen.at
+        share = (seen.used_s - self._seen.used_s) / passed if passed > 0 else 0.0
+        self._heed_allowed()
+        if self._refused is not None:
+            log.debug("a thread of this worker was not bound to its core: %s", self._refused)
+            self._refused = None
+            self._rest(seen)
+        elif self._chosen is None:
+            self._seen = seen
+            if share >= BUSY and seen.at >= self._rests_until:
+                self._choose_first(seen)
         elif passed >= LOOK_S:
-            self._look_again(_Seen(at=now, used_s=used_s, cores=self._cores_now()), share)
+            self._look_again(seen, share)
+
+    def _heed_allowed(self) -> None:
+        """See which cores the process may use: somebody may have changed that, or a core may have gone."""
+        allowed = self._allowed()
+        if allowed != self._all:
+            self._all = allowed
+            if self._own is not None and self._chosen not in allowed:
+                self._let_go()
+
+    def _choose_first(self, seen: _Seen) -> None:
+        seen.cores = self._times() if len(self._all) > 1 else {}
+        if len(seen.cores) > 1:
+            if self._last is None or self._last not in seen.cores:
+                order = spread(seen.cores)
+                self._last = order[(self._place or 0) % len(order)]
+            self._choose(self._last)
 
     def _look_again(self, seen: _Seen, share: float) -> None:
-        used = _shares(self._seen.cores, seen.cores)
-        self._seen = seen
+        before, self._seen = self._seen.cores, seen
         if share < QUIET:
-            self._chosen = None
+            self._let_go()
             return
-        assert self._chosen is not None
-        others = used.get(self._chosen, 1.0) - share
+        seen.cores = self._times()
+        used = shares(before, seen.cores)
+        others = 0.0 if self._chosen not in used else used[self._chosen] - share
         if others < SHARED:
             return
-        free = [core for core, share in used.items() if core in self._allowed and share <= 1 - ROOM]
-        if free:
-            self._chosen = self._first = random.choice(free)  # noqa: S311 (spreads workers, protects nothing)
+        freer = [core for core, part in used.items() if part < others / 2]
+        if freer:
+            self._choose(random.choice(freer))  # noqa: S311 (spreads workers, protects nothing)
         elif others >= CROWDED:
-            self._chosen = None
-            self._rests_until = seen.at + REST_S
+            self._rest(seen)
 
-    def _cores_now(self) -> Times:
+    def _rest(self, seen: _Seen) -> None:
+        self._seen, self._rests_until = seen, seen.at + REST_S
+        self._let_go()
+
+    def _choose(self, core: int) -> None:
+        self._chosen = self._last = core
+        self._own = frozenset({core})
+
+    def _let_go(self) -> None:
+        """The kernel chooses, also for threads that wait for something now: it wakes them wherever it is soonest.
+
+        One that binds itself just then, by what it read before, keeps to that core until it works again.
+        """
+        self._chosen, self._own = None, self._all
+        for thread in list(self._staying):
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(thread, self._all)
+
+    def _times(self) -> Times:
+        """How much was used of the cores that may be used; of none if the system does not tell."""
         try:
-            return self._cores()
+            times = self._cores()
         except OSError:
-            self._first = self._chosen = None
             return {}
+        return {core: times[core] for core in self._all if core in times}
 
 
-def _shares(before: Times, now: Times) -> dict[int, float]:
-    """How much of each core was used between two looks, from 0 to 1."""
-    shares = {}
-    for core, (used, total) in now.items():
-        used_before, total_before = before.get(core, (used, total))
-        if total > total_before:
-            shares[core] = (used - used_before) / (total - total_before)
-    return shares
-
-
-def core_for(number: int | None, *, wanted: bool) -> OwnCore:
-    """The core of the worker in this place; one that has none is left to the kernel for ever."""
-    known = wanted and number is not None and hasattr(os, "sched_setaffinity")
-    return OwnCore(number or 0, frozenset(os.sched_getaffinity(0) if known else ()))
+def core_for(place: int | None, *, wanted: bool) -> OwnCore:
+    """The core of the worker in this place; one that has none, or shall have none, is left to the kernel for ever."""
+    return OwnCore(place if wanted and hasattr(os, "sched_setaffinity") else None)

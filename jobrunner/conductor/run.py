@@ -221,11 +221,11 @@ class _JobRun:
             return ended
         try:
             job_type = self.parts.registry().get_type(self.job.type)
-            if self.job.from_results and not job_type.is_classic:
-                # Nobody has held them against the type's declaration yet.
-                made = job_type.parameters.validate_results(self.job.parameters)
-                self.job = replace(self.job, parameters=made)
             with self.parts.baton.lent():
+                if self.job.from_results and not job_type.is_classic:
+                    # Nobody has held them against the type's declaration yet.
+                    made = job_type.parameters.validate_results(self.job.parameters)
+                    self.job = replace(self.job, parameters=made)
                 flow = job_type.build(self.job.parameters, self.job.factory)
         except UnknownJobType as error:
             return ended or Settlement(

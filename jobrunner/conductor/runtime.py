@@ -1,7 +1,8 @@
 """What TaskFlow's engine makes of a compiled flow, with our parts in the places of its own.
 
 Subclasses of TaskFlow's public classes. What differs: a task's state and its progress are recorded together, and what
-cannot be reverted anyway is not examined for it; the graph, which does not change, is searched once.
+cannot be reverted anyway is not examined for it; the graph, which does not change, is searched once. What a flow's author
+is asked, and told, meanwhile, see asking.py.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from taskflow import states
-from taskflow.engines.action_engine import runtime, selector
+from taskflow.engines.action_engine import selector
 from taskflow.engines.action_engine.actions import task as task_actions
 
+from jobrunner.conductor.asking import AskingRuntime
 from jobrunner.conductor.storage import KEPT, JobStorage
 
 _UNDOING = (states.REVERT, states.RETRY)
@@ -63,7 +65,7 @@ class JobSelector(selector.Selector):
         return found
 
 
-class JobRuntime(runtime.Runtime):
+class JobRuntime(AskingRuntime):
     """The parts that run one compiled flow."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

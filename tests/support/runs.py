@@ -11,6 +11,7 @@ from typing import Any
 
 from taskflow.task import Task
 
+from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.leases import Held
 from jobrunner.conductor.run import Outcome, RunParts, run_job
 from jobrunner.model import AtomRecord, CancelMode, Job, JobState, Posting
@@ -33,6 +34,7 @@ class Runs:
         upgrade(self.database)
         self.store = Store(self.database)
         self.registry = Registry()
+        self.baton = Baton()
         self._output_limit = output_limit
         self._owners = 0
         self.start()
@@ -94,6 +96,7 @@ class Runs:
             owner=job.owner or "",
             node="node",
             output_limit=self._output_limit,
+            baton=self.baton,
         )
         return run_job(parts, job, stop, fresh=fresh)
 
