@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 from collections.abc import Callable
@@ -47,7 +48,14 @@ def bound(worker: psutil.Process) -> set[int]:
     return {thread for thread, cores in cores_of(worker).items() if cores.isdigit()}
 
 
-TYPES = ("where", "where_in_a_pool", "where_alone")
+def where_it_ran(cluster: Cluster, *types: str) -> None:
+    """Fail unless the code of jobs of these types, and all that it started, had all cores."""
+    told = [cluster.post(name) for name in types]
+    cluster.succeeded(*told)
+    for job_id in told:
+        job = cluster.job(job_id)
+        where = job.result["where"]
+        assert where == dict.fromkeys(where, sorted(ALL)), f"{job.type}: {where}"
 
 
 def test_a_busy_worker_keeps_to_one_core_its_tasks_do_not_and_a_quiet_one_neither(embedded: Cluster) -> None:
@@ -56,17 +64,14 @@ def test_a_busy_worker_keeps_to_one_core_its_tasks_do_not_and_a_quiet_one_neithe
     assert not bound(worker)
     spin = embedded.post("spin", gate=embedded.gate())
 
-    def told_while_bound() -> bool:
+    def ran_while_bound() -> bool:
         before = bound(worker)
-        told = [embedded.post(name) for name in TYPES]
-        embedded.succeeded(*told)
-        for job_id in told:
-            where = embedded.job(job_id).result["where"]  # type: ignore[index, call-overload]
-            assert where == dict.fromkeys(where, sorted(ALL)), f"{embedded.job(job_id).type}: {where}"
+        where_it_ran(embedded, "where", "where_in_a_pool")
         # The thread that claims, the journal's writer, and one that ran a job.
         return worker.pid in before and len(before & bound(worker)) >= 3
 
-    embedded.until(told_while_bound, "three threads of the worker keep to a core")
+    embedded.until(ran_while_bound, "three threads of the worker keep to a core")
+    where_it_ran(embedded, "where_alone")
     embedded.open(embedded.gate())
     embedded.succeeded(spin)
     embedded.until(lambda: not bound(worker), "no thread keeps to a core")
@@ -136,7 +141,7 @@ def test_what_a_flows_author_wrote_has_all_cores(runs: Runs, busy: OwnCore, told
         def revert(self, *args: Any, **given: Any) -> None:
             told.append(cores_allowed())
 
-    class Once(retry.Times):
+    class Once(retry.Times):  # type: ignore[misc]
         def execute(self, *args: Any, **given: Any) -> Any:
             told.append(cores_allowed())
             return super().execute(*args, **given)
