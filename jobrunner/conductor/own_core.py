@@ -13,7 +13,7 @@ processor time (docs/decisions/0017-one-core-a-worker.md). So the threads that c
 - Which cores the process may use is asked at each look: `taskset -a`, a control group's set, or a core that was taken
   away count from then on.
 
-Costs two system calls an atom, about 2 us, and while busy one look at ``/proc/stat`` a second.
+Costs two system calls an atom while a core is taken, some 7 us, and one look at ``/proc/stat`` a second.
 """
 
 from __future__ import annotations
@@ -117,9 +117,8 @@ class OwnCore:
         if self._own is None:
             yield
             return
-        if (
-            self._mine.cores is not self._all
-        ):  # also one that was told nothing: one that stays may have started it
+        # Also one that was told nothing yet: a thread has the cores of the one that started it.
+        if self._mine.cores is not self._all:
             self._bind(self._all)
         try:
             yield
@@ -131,8 +130,7 @@ class OwnCore:
         try:
             os.sched_setaffinity(0, cores)
             self._mine.cores = cores
-        except OSError as error:  # a core was taken away, or a sandbox forbids it
-            self._mine.cores = None
+        except OSError as error:  # a core was taken away, or a sandbox forbids it; nothing has changed
             self._refused = error
 
     # For the thread that looks

@@ -127,11 +127,11 @@ def test_tasks_that_compute_on_other_cores_are_not_taken_for_others() -> None:
 
 def test_counting_that_stops_or_stands_still_changes_nothing() -> None:
     machine = Machine(0, 1)
-    taken = machine.goes_on(PULSE_S, uses=0.5)
+    taken = machine.goes_on(PULSE_S, uses=0.3)
     machine.ticks = dict.fromkeys((0, 1), (0.0, -1000.0))  # iowait may go backwards, see proc_stat(5)
-    assert machine.goes_on(LOOK_S, uses=0.5) == taken
+    assert machine.goes_on(LOOK_S, uses=0.3) == taken
     machine.counts = False
-    assert machine.goes_on(2 * LOOK_S, uses=0.5) == taken
+    assert machine.goes_on(2 * LOOK_S, uses=0.3) == taken
 
 
 @pytest.mark.parametrize("cores", [(), (3,)])
