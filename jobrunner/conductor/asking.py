@@ -1,4 +1,4 @@
-"""What TaskFlow's engine asks of a flow's author between atoms: whether an atom is to run, and what a retry wants.
+"""What TaskFlow's engine asks a flow's author between atoms: whether an atom is to run, and what a retry wants.
 
 That is somebody else's code as an atom is, so it runs without the baton, and on all cores: a library that a decider is
 the first to import may count the cores that it sees, and go by that for as long as the process lives.

@@ -1,8 +1,8 @@
 """What TaskFlow's engine makes of a compiled flow, with our parts in the places of its own.
 
 Subclasses of TaskFlow's public classes. What differs: a task's state and its progress are recorded together, and what
-cannot be reverted anyway is not examined for it; the graph, which does not change, is searched once. What a flow's author
-is asked, and told, meanwhile, see asking.py.
+cannot be reverted anyway is not examined for it; the graph, which does not change, is searched once; what a flow's
+author is asked, or told, runs as atoms do (asking.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from taskflow.engines.action_engine import selector
 from taskflow.engines.action_engine.actions import task as task_actions
 
 from jobrunner.conductor.asking import AskingRuntime
+from jobrunner.conductor.executors import JobExecutor
 from jobrunner.conductor.storage import KEPT, JobStorage
 
 _UNDOING = (states.REVERT, states.RETRY)
@@ -25,6 +26,7 @@ class JobTaskAction(task_actions.TaskAction):
     """Moves tasks from state to state."""
 
     _storage: JobStorage
+    _task_executor: JobExecutor
     _TOGETHER: ClassVar = frozenset({states.RUNNING, states.REVERTING, states.SUCCESS, states.REVERTED})
 
     def change_state(
@@ -34,7 +36,13 @@ class JobTaskAction(task_actions.TaskAction):
         progress: float | None = None,
         result: Any = task_actions.TaskAction.NO_RESULT,
     ) -> None:
-        """As TaskFlow does, with one record for all of it."""
+        """As TaskFlow does, with one record for all of it. Who listens to a task's progress is a flow's author."""
+        if progress is not None and len(task.notifier):
+            self._task_executor.ask(lambda: self._change_state(task, state, progress, result))
+        else:
+            self._change_state(task, state, progress, result)
+
+    def _change_state(self, task: Any, state: str, progress: float | None, result: Any) -> None:
         if progress is None or state not in self._TOGETHER:
             super().change_state(task, state, progress=progress, result=result)
             return

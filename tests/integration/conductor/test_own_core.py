@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 from taskflow import retry
-from taskflow.patterns import graph_flow
+from taskflow.patterns import graph_flow, linear_flow
+from taskflow.task import EVENT_UPDATE_PROGRESS
 
 from jobrunner.assemble import make_worker
 from jobrunner.conductor.baton import Baton
@@ -167,3 +168,13 @@ def test_what_a_flows_author_wrote_has_all_cores(runs: Runs, busy: OwnCore, told
     assert run_in_thread(runs, runs.post(flow, engine=engine)) is JobState.REVERTED
     # the factory, the retry, a, the decider, b, the retry's strategy, the two reverts, the retry's revert
     assert told == [ALL] * 9
+
+
+def test_who_listens_to_a_tasks_progress_has_all_cores(runs: Runs, busy: OwnCore, told: Told) -> None:
+    def flow() -> Any:
+        task = Note("a", [])
+        task.notifier.register(EVENT_UPDATE_PROGRESS, told.tells())
+        return linear_flow.Flow("f").add(task)
+
+    assert run_in_thread(runs, runs.post(flow)) is JobState.SUCCEEDED
+    assert told == [ALL] * 2
