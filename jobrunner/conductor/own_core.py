@@ -13,7 +13,7 @@ processor time (docs/decisions/0017-one-core-a-worker.md). So the threads that c
 - Which cores the process may use is asked at each look: `taskset -a`, a control group's set, or a core that was taken
   away count from then on.
 
-Costs two system calls an atom while a core is taken, some 7 us, and one look at ``/proc/stat`` a second.
+Costs two system calls an atom while a core is taken, some 7 us, and two looks at ``/proc/stat`` a second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BUSY = 0.25
 """A worker that uses so much of a core takes one."""
 QUIET = 0.08
 """One that uses less gives it back."""
-LOOK_S = 1.0
+LOOK_S = 0.5
 """How often it is compared with others: the kernel counts in hundredths of a second."""
 SHARED = 0.25
 """If others use so much of its core, it takes another of which they use less than half as much."""
