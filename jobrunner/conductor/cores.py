@@ -23,7 +23,8 @@ def cores_allowed() -> Cores:
 def core_times(stat: Path = STAT) -> Times:
     """How much each core was used; raises OSError where the system does not tell. In containers, of all the machine's.
 
-    In ticks: see proc_stat(5). What the host of a virtual machine took away counts as used.
+    In ticks: see proc_stat(5). What the host of a virtual machine took away counts as idle: no other process here has
+    it, and another core would be taken away next.
     """
     lines = stat.read_text(encoding="ascii", errors="replace").splitlines()
     try:
@@ -34,8 +35,10 @@ def core_times(stat: Path = STAT) -> Times:
 
 def _core_time(line: str) -> tuple[int, tuple[float, float]]:
     name, *rest = line.split()
-    ticks = [int(value) for value in rest[:8]]  # guests' time is in their hosts' already
-    return int(name[3:]), (float(sum(ticks) - ticks[3] - ticks[4]), float(sum(ticks)))
+    # What guests used, which comes last, is in what their hosts did already.
+    user, nice, system, idle, iowait, irq, softirq, steal = (int(value) for value in rest[:8])
+    used = user + nice + system + irq + softirq
+    return int(name[3:]), (float(used), float(used + idle + iowait + steal))
 
 
 def shares(before: Times, now: Times) -> dict[int, float]:

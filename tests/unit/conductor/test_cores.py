@@ -10,14 +10,14 @@ from jobrunner.conductor import cores
 from jobrunner.conductor.cores import core_times, shares, spread
 
 STAT = """cpu  100 0 50 800 50 0 0 0 0 0
-cpu0 10 1 5 70 10 2 1 1 9 9
+cpu0 10 1 5 60 10 2 2 10 9 9
 cpu12 0 0 0 100 0 0 0 0 0 0
 intr 1 2 3
 ctxt 7
 """
 
 
-def test_idle_and_waiting_cores_are_not_in_use_and_guests_count_once(tmp_path: Path) -> None:
+def test_cores_that_idle_wait_or_were_taken_away_are_not_in_use_and_guests_count_once(tmp_path: Path) -> None:
     stat = tmp_path / "stat"
     stat.write_text(STAT)
     assert core_times(stat) == {0: (20.0, 100.0), 12: (0.0, 100.0)}
