@@ -85,7 +85,7 @@ class Misfits:
         if not isinstance(meta, dict):
             return False
         job_type = self._registry().get_type(job.type)
-        flow = job_type.build(job.parameters) if job.factory is None else job_type.build_classic(job.factory)
+        flow = job_type.build(job.parameters, job.factory)
         try:
             shape_of_flow(flow).require_same(meta)
         except InvalidFlow:
