@@ -109,9 +109,6 @@ class Hold(Policy):
 
 
 ANY_NUMBER = 2_147_483_647
-MOST_STARTS = 1000
-"""A rate may allow so many starts in its period: the time of each is kept."""
-LONGEST_PERIOD_S = 31 * 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ def limits_text(limits: RunLimits | None) -> str:
     """What a job's process is, and may use; empty for one in a thread."""
     if limits is None or not limits.own_process:
         return ""
-    from jobrunner.plugins.quantities import format_duration, format_size
+    from jobrunner.quantities import format_duration, format_size
 
     parts = ["of its own" + (f", as {limits.account}" if limits.account else "")]
     if limits.memory is not None:
@@ -61,6 +61,6 @@ def _number(values: Mapping[str, Any], name: str) -> float:
 
 
 def _size(size: float) -> str:
-    from jobrunner.plugins.quantities import format_size
+    from jobrunner.quantities import format_size
 
     return format_size(size)

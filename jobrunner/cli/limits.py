@@ -72,7 +72,7 @@ def count(text: str) -> int:
 def rate(text: str) -> Rate:
     """``10/1m``, or ``none``."""
     from jobrunner.jobs.limits import NO_RATE, Rate
-    from jobrunner.plugins.holds import parse_rate
+    from jobrunner.quantities import parse_rate
 
     if text.strip().lower() == "none":
         return NO_RATE

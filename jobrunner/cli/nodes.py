@@ -146,7 +146,7 @@ def _load(value: Any) -> str:
 
 
 def _memory(report: Mapping[str, Any]) -> str:
-    from jobrunner.plugins.quantities import format_size
+    from jobrunner.quantities import format_size
 
     total, available = report.get("memory_total"), report.get("memory_available")
     if not isinstance(total, int) or not isinstance(available, int):

@@ -66,7 +66,7 @@ def empty_namespace() -> argparse.Namespace:
 
 def duration(text: str) -> float:
     """Seconds of what a person wrote: ``90s``, ``1h30m``."""
-    from jobrunner.plugins.quantities import parse_duration
+    from jobrunner.quantities import parse_duration
 
     try:
         seconds = parse_duration(text)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from jobrunner.config.section import Section, from_json
-from jobrunner.policies import ANY_NUMBER, LONGEST_PERIOD_S, MOST_STARTS
+from jobrunner.policies import ANY_NUMBER
+from jobrunner.quantities import parse_rate
 
 LIMIT_EXPECTED = "a number, any, a rate such as 10/1m, or a table with count, rate or both was expected"
-RATE = re.compile(r"([0-9]{1,6})\s*/\s*([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)")
-RATE_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class Limit(Section):
@@ -38,7 +36,7 @@ class Limit(Section):
     @classmethod
     def _a_rate(cls, rate: str | None) -> str | None:
         if rate is not None:
-            _rate_of(rate)
+            parse_rate(rate)
         return rate
 
     @model_validator(mode="after")
@@ -50,21 +48,14 @@ class Limit(Section):
     @property
     def starts(self) -> tuple[int, int] | None:
         """So many starts within so many milliseconds."""
-        return None if self.rate is None else _rate_of(self.rate)
+        if self.rate is None:
+            return None
+        starts, seconds = parse_rate(self.rate)
+        return starts, round(seconds * 1000)
 
 
 def _count(value: Any) -> Any:
     return ANY_NUMBER if isinstance(value, str) and value.strip().lower() == "any" else value
-
-
-def _rate_of(text: str) -> tuple[int, int]:
-    found = RATE.fullmatch(text.strip())
-    starts, period = (int(found[1]), float(found[2]) * RATE_UNITS[found[3]]) if found else (0, 0.0)
-    if not 1 <= starts <= MOST_STARTS or not 0.001 <= period <= LONGEST_PERIOD_S:
-        raise ValueError(
-            f"{text!r} is no rate such as 10/1m or 100/1h: up to {MOST_STARTS:,} starts, in up to 31 days"
-        )
-    return starts, round(period * 1000)
 
 
 Named = dict[str, Limit]

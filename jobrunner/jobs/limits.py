@@ -15,8 +15,9 @@ from jobrunner.jobs.context import JobContext
 from jobrunner.persistence import limits, passing
 from jobrunner.persistence.limits import Limit as Limit
 from jobrunner.persistence.permits.configured import NODE
-from jobrunner.plugins.holds import TYPE, check_name, check_rate
+from jobrunner.plugins.holds import TYPE, check_name
 from jobrunner.policies import ANY_NUMBER
+from jobrunner.quantities import check_rate
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
 from jobrunner.errors import UsageError
-from jobrunner.plugins.quantities import parse_duration
+from jobrunner.quantities import parse_duration
 
 FORMS = "2027-01-31 06:00, 2027-01-31T06:00+01:00, 18:30, tomorrow 6:00, monday 9:00 or in 10m"
 HINT = f"Write it as {FORMS}; a zone may follow, as Europe/Berlin or UTC."

@@ -23,8 +23,8 @@ from pydantic import (
 from pydantic.errors import PydanticUserError
 
 from jobrunner.errors import PluginError
-from jobrunner.plugins.quantities import parse_duration
 from jobrunner.plugins.shapes import is_union
+from jobrunner.quantities import parse_duration
 
 __all__ = ["ValidationError", "adapter_of", "explain"]
 

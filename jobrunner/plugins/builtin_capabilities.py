@@ -12,7 +12,7 @@ import sys
 from jobrunner.model import JobView
 from jobrunner.plugins.capabilities import YES, Verdict
 from jobrunner.plugins.decorators import register_capability
-from jobrunner.plugins.quantities import format_size, parse_size
+from jobrunner.quantities import format_size, parse_size
 
 X86_64 = ("x86_64", "amd64")
 ARM64 = ("aarch64", "arm64")

@@ -10,10 +10,10 @@ from typing import Any
 from jobrunner.errors import PluginError
 from jobrunner.model import Priority
 from jobrunner.plugins.placing import placement
-from jobrunner.plugins.quantities import parse_duration
 from jobrunner.plugins.retrying import retries
 from jobrunner.plugins.run_limits import Duration, run_limits
 from jobrunner.policies import Hold, Placement, RetryPolicy, RunLimits
+from jobrunner.quantities import parse_duration
 
 Function = Callable[..., Any]
 

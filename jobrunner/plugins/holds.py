@@ -1,17 +1,16 @@
-"""Semaphores and rates as people write them: ``db``, ``db:2``, ``db:shared``, and ``10/1m``."""
+"""Semaphores as people write them: ``db``, ``db:2``, ``db:shared``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from jobrunner.plugins.quantities import parse_duration
-from jobrunner.policies import ANY_NUMBER, LONGEST_PERIOD_S, MOST_STARTS, Hold
+from jobrunner.policies import ANY_NUMBER, Hold
+from jobrunner.quantities import check_rate, parse_rate
 
 NAME_LIMIT = 200
 """Characters in a semaphore's name."""
 MOST_UNITS = 1_000_000
-RATE_EXPECTED = "a rate such as 10/1m or 100/1h: so many starts in that time"
 TYPE = "type:"
 """What the name of a job type's own semaphore begins with."""
 
@@ -26,14 +25,6 @@ def parse_hold(text: Any) -> Hold:
     if separator and how.isdecimal():
         return Hold(name=check_name(name), units=check_units(int(how)))
     return Hold(name=check_name(text.strip()))
-
-
-def parse_rate(text: str) -> tuple[int, float]:
-    """How many starts are allowed in how many seconds; raises ValueError."""
-    number, separator, period = text.partition("/")
-    if not separator or not number.strip().isdecimal():
-        raise ValueError(f"{text!r} is not {RATE_EXPECTED}")
-    return check_rate(int(number), parse_duration(period))
 
 
 def check_name(name: object) -> str:
@@ -53,15 +44,6 @@ def check_units(units: Any) -> int:
     if isinstance(units, bool) or not isinstance(units, int) or not 1 <= units <= MOST_UNITS:
         raise ValueError(f"{units!r} units cannot be held: 1 to {MOST_UNITS:,} can")
     return units
-
-
-def check_rate(starts: Any, period: float) -> tuple[int, float]:
-    """The rate, if it can be kept; raises ValueError."""
-    if isinstance(starts, bool) or not isinstance(starts, int) or not 1 <= starts <= MOST_STARTS:
-        raise ValueError(f"a rate has 1 to {MOST_STARTS:,} starts: choose a shorter time")
-    if not 0.001 <= period <= LONGEST_PERIOD_S:
-        raise ValueError("the time of a rate is 1 ms to 31 days")
-    return starts, float(period)
 
 
 def check_hold(hold: Hold) -> Hold:

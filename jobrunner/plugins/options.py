@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobrunner.errors import InvalidParameters
 from jobrunner.plugins.json_limits import MAX_BYTES, shorten, too_large
-from jobrunner.plugins.quantities import format_duration
 from jobrunner.plugins.shapes import Kind, Shape
+from jobrunner.quantities import format_duration
 from jobrunner.references import WRITTEN
 
 if TYPE_CHECKING:

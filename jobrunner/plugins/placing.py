@@ -6,8 +6,8 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from jobrunner.plugins.quantities import parse_duration
 from jobrunner.policies import Placement
+from jobrunner.quantities import parse_duration
 
 _NODE = re.compile(r"[A-Za-z0-9_.@-]{1,128}")
 """As the configuration has it (``conductor.name``)."""

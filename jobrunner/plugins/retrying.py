@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from jobrunner.plugins.quantities import parse_duration
 from jobrunner.policies import BAD_ENDS, MOST_ATTEMPTS, RetryPolicy
+from jobrunner.quantities import parse_duration
 from jobrunner.states import JobState
 
 BACKOFFS = {"fixed": 1.0, "exponential": 2.0}

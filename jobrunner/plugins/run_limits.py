@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from jobrunner.plugins.quantities import parse_duration, parse_size
 from jobrunner.policies import RunLimits
+from jobrunner.quantities import parse_duration, parse_size
 
 Duration = str | int | float | timedelta
 

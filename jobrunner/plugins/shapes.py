@@ -16,7 +16,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from jobrunner.plugins.quantities import DURATION_EXPECTED
+from jobrunner.quantities import DURATION_EXPECTED
 
 
 class Kind(enum.Enum):

@@ -12,7 +12,7 @@ from taskflow.task import Task
 
 from jobrunner import waits
 from jobrunner.errors import SignalTimedOut
-from jobrunner.plugins.quantities import parse_duration
+from jobrunner.quantities import parse_duration
 
 Duration = str | float | int | timedelta
 """Seconds, a timedelta, or text such as ``10m``."""

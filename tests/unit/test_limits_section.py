@@ -17,13 +17,21 @@ def limits(**section: Any) -> dict[str, tuple[int | None, tuple[int, int] | None
 
 
 def test_a_limit_is_a_number_a_rate_or_both() -> None:
-    said = {"db": 4, "none": 0, "all": "any", "mail": "10/1m", "api": {"count": "any", "rate": "5 / 1.5s"}}
+    said = {
+        "db": 4,
+        "none": 0,
+        "all": "any",
+        "mail": "10/1m",
+        "api": {"count": "any", "rate": "5 / 1.5s"},
+        "web": "1/1h30m",
+    }
     assert limits(semaphores=said) == {
         "db": (4, None),
         "none": (0, None),
         "all": (ANY_NUMBER, None),
         "mail": (None, (10, 60_000)),
         "api": (ANY_NUMBER, (5, 1500)),
+        "web": (None, (1, 5_400_000)),
     }
 
 
@@ -56,6 +64,7 @@ def test_a_variable_holds_it_as_json() -> None:
         ({"semaphores": {"db": {}}}, "a number, any, a rate"),
         ({"semaphores": {"db": "10/1y"}}, "'10/1y' is no rate"),
         ({"semaphores": {"db": "0/1m"}}, "'0/1m' is no rate"),
+        ({"semaphores": {"db": "x/1m"}}, "'x/1m' is not a rate such as 10/1m"),
         ({"semaphores": {"db": {"cuont": 1}}}, "limits.semaphores.db.cuont: there is no such key"),
         ({"semaphores": {"type:export": 1}}, "belongs into limits.types"),
         ({"semaphores": {" ": 1}}, "cannot name"),

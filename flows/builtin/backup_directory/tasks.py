@@ -24,7 +24,7 @@ from flows.builtin.backup_directory.publishing import Trash, place, same_content
 from flows.builtin.support.lines import printable
 from flows.builtin.support.pacing import Throttle, rate_of
 from flows.builtin.support.progress import Progress
-from jobrunner.plugins.quantities import format_size
+from jobrunner.quantities import format_size
 
 Facts = Mapping[str, Any]
 """An atom's recorded result."""

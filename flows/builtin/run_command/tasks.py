@@ -14,7 +14,7 @@ from taskflow import task
 from flows.builtin.support.lines import Lines, Tail
 from flows.builtin.support.processes import GuardedProcess, Stream, merged_environment
 from jobrunner import stopping
-from jobrunner.plugins.quantities import parse_duration
+from jobrunner.quantities import parse_duration
 
 TAIL_BYTES = 16 * 1024
 """How much of the end of each stream the result keeps; the job's log has the rest."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from jobrunner import stopping
-from jobrunner.plugins.quantities import parse_size
+from jobrunner.quantities import parse_size
 
 MAX_CHUNK_BYTES = 1024 * 1024
 MIN_CHUNK_BYTES = 1024

@@ -11,7 +11,7 @@ from jobrunner.cli.demo.stage import Stage
 from jobrunner.cli.demo.story import Story
 from jobrunner.cli.output import Cell, Column
 from jobrunner.model import AtomRecord
-from jobrunner.plugins.quantities import format_size
+from jobrunner.quantities import format_size
 
 COLUMNS = (
     Column(title="ATOM"),

@@ -1,4 +1,4 @@
-"""Semaphores and rates as people write them, and what a job type says of them."""
+"""Semaphores as people write them, and what a job type says of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobrunner.jobs.envelope import check_envelope
 from jobrunner.jobs.unique import unique_key
 from jobrunner.model import Posting
 from jobrunner.plugins import job
-from jobrunner.plugins.holds import holds_of, merged, parse_hold, parse_rate
+from jobrunner.plugins.holds import holds_of, merged, parse_hold
 from jobrunner.plugins.registry import JobType, default_registry
 from jobrunner.policies import ANY_NUMBER, Hold, Policies
 
@@ -37,14 +37,6 @@ def test_a_hold_is_read_as_it_was_meant(text: str, hold: Hold) -> None:
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"semaphore|held"):
         parse_hold(text)
-
-
-def test_a_rate_is_read_as_it_was_meant() -> None:
-    assert parse_rate("10/1m") == (10, 60.0)
-    assert parse_rate("1/90s") == (1, 90.0)
-    for text in ("10", "/1m", "x/1m", "10/", "-1/1m", "0/1m", "1001/1m", "1/0s", "1/1000d"):
-        with pytest.raises(ValueError, match=r"rate|duration"):
-            parse_rate(text)
 
 
 def test_holds_of_one_name_are_one_and_the_last_stays() -> None:

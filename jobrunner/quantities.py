@@ -1,13 +1,19 @@
-"""Durations and sizes as people write them: ``2h``, ``1h30m``, ``PT2H``, ``500MB``, ``2GiB``."""
+"""Durations, rates and sizes as people write them: ``2h``, ``1h30m``, ``PT2H``; ``10/1m``; ``500MB``, ``2GiB``."""
 
 from __future__ import annotations
 
 import math
 import re
 from datetime import timedelta
+from typing import Any
 
 DURATION_EXPECTED = "a duration such as 90s, 10m, 2h, 1d, 1h30m or PT2H (a plain number is seconds)"
+RATE_EXPECTED = "a rate such as 10/1m or 100/1h: so many starts in that time"
 SIZE_EXPECTED = "a size such as 500MB, 2GiB or a number of bytes"
+
+MOST_STARTS = 1000
+"""A rate may allow so many starts in its period: the time of each is kept."""
+LONGEST_PERIOD_S = 31 * 86_400.0
 
 SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 BYTES_PER_UNIT = {"": 1, "B": 1} | {
@@ -70,6 +76,26 @@ def format_duration(seconds: float) -> str:
         count, rest = divmod(rest, SECONDS_PER_UNIT[unit])
         text += f"{count:.0f}{unit}" if count else ""
     return text + (f"{round(rest, 3):g}s" if rest or not text else "")
+
+
+def parse_rate(text: str) -> tuple[int, float]:
+    """How many starts are allowed in how many seconds: ``10/1m``; raises ValueError."""
+    number, separator, period = text.partition("/")
+    if not separator or not number.strip().isdecimal():
+        raise ValueError(f"{text!r} is not {RATE_EXPECTED}")
+    try:
+        return check_rate(int(number), parse_duration(period))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no rate: {error}") from None
+
+
+def check_rate(starts: Any, period: float) -> tuple[int, float]:
+    """The rate, if it can be kept; raises ValueError."""
+    if isinstance(starts, bool) or not isinstance(starts, int) or not 1 <= starts <= MOST_STARTS:
+        raise ValueError(f"a rate has 1 to {MOST_STARTS:,} starts; for more, choose a shorter time")
+    if not 0.001 <= period <= LONGEST_PERIOD_S:
+        raise ValueError("the time of a rate is 1 ms to 31 days")
+    return starts, float(period)
 
 
 def parse_size(value: str | int) -> int:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobrunner.plugins.quantities import format_duration, format_size, parse_duration, parse_size
+from jobrunner.quantities import format_duration, format_size, parse_duration, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,46 @@ def test_formats_durations_so_that_they_can_be_read_back(seconds: int) -> None:
 )
 def test_formats_durations_in_the_units_of_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [
+        ("10/1m", (10, 60.0)),
+        ("1/90s", (1, 90.0)),
+        ("5 / 1.5s", (5, 1.5)),
+        (" 2/1h30m ", (2, 5400.0)),
+        ("1000/31d", (1000, 2_678_400.0)),
+        ("1/1ms", (1, 0.001)),
+        ("10/60", (10, 60.0)),
+    ],
+)
+def test_reads_rates_as_people_write_them(written: str, rate: tuple[int, float]) -> None:
+    assert parse_rate(written) == rate
+
+
+@pytest.mark.parametrize("written", ["10", "/1m", "x/1m", "1.5/1m", "-1/1m"])
+def test_refuses_what_is_no_rate(written: str) -> None:
+    with pytest.raises(ValueError, match="is not a rate such as 10/1m"):
+        parse_rate(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("10/", "'' is not a duration"),
+        ("10/1y", "'1y' is not a duration"),
+        ("0/1m", "1 to 1,000 starts"),
+        ("1001/1m", "choose a shorter time"),
+        ("1/0s", "1 ms to 31 days"),
+        ("1/-1s", "1 ms to 31 days"),
+        ("1/1000d", "1 ms to 31 days"),
+    ],
+)
+def test_says_what_is_wrong_with_a_rate(written: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as raised:
+        parse_rate(written)
+    assert str(raised.value).startswith(f"{written!r} is no rate: ")
 
 
 @pytest.mark.parametrize(
