@@ -11,6 +11,7 @@ from jobrunner.cli.context import open_context
 from jobrunner.cli.output import Column
 from jobrunner.errors import EXIT_OK
 from jobrunner.policies import ANY_NUMBER
+from jobrunner.quantities import format_duration, parse_rate
 
 if TYPE_CHECKING:
     from jobrunner.jobs.context import JobContext
@@ -72,7 +73,6 @@ def count(text: str) -> int:
 def rate(text: str) -> Rate:
     """``10/1m``, or ``none``."""
     from jobrunner.jobs.limits import NO_RATE, Rate
-    from jobrunner.quantities import parse_rate
 
     if text.strip().lower() == "none":
         return NO_RATE
@@ -154,18 +154,10 @@ def _count(limit: Limit) -> str:
 
 
 def _rate(limit: Limit) -> str:
-    return f"{limit.starts}/{_time(limit.period)}" if limit.starts else ""
-
-
-def _time(seconds: float) -> str:
-    """As people write it: ``1m``, ``90s``."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds / length:g}{unit}"
-    return f"{seconds:g}s"
+    return f"{limit.starts}/{format_duration(limit.period)}" if limit.starts else ""
 
 
 def _in_words(limit: Limit) -> str:
     units = "any number of units" if limit.count >= ANY_NUMBER else f"{limit.count} units"
-    starts = f", and {limit.starts} starts in {_time(limit.period)}" if limit.starts else ""
+    starts = f", and {limit.starts} starts in {format_duration(limit.period)}" if limit.starts else ""
     return f"{text.clean(limit.name)} has {units}{starts}; {limit.held} held, {limit.waiting} jobs wait."
