@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from jobrunner.names import is_name
 from jobrunner.states import JobState
 
 Json = Any
@@ -293,12 +294,7 @@ def _hold_from_json(data: Json) -> Hold:
         "starts": (hold.starts, 0, 1000),
         "period": (hold.period, 0, 10**8),
     }
-    if (
-        not isinstance(name, str)
-        or not 0 < len(name) <= 255
-        or name != name.strip()
-        or not name.isprintable()
-    ):
+    if not is_name(name, 255):
         raise ValueError(f"{name!r} names no semaphore")
     for what, (number, least, most) in ranges.items():
         whole = isinstance(number, int) or (what == "period" and isinstance(number, float))

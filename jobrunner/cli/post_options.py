@@ -13,6 +13,7 @@ from jobrunner.cli.options import COMMON, assignment, duration
 from jobrunner.cli.post_limits import add_limit_options, limits_of
 from jobrunner.errors import UsageError
 from jobrunner.model import Posting, Priority, When
+from jobrunner.names import is_line
 from jobrunner.policies import Hold, Placement
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class _Then(argparse.Action):
 
 def label(text: str) -> str:
     """A short text in one line."""
-    if not text.strip() or len(text) > LABEL_LIMIT or not text.isprintable():
+    if not is_line(text, LABEL_LIMIT):
         raise argparse.ArgumentTypeError(f"it has to be 1 to {LABEL_LIMIT} printable characters")
     return text
 

@@ -8,9 +8,12 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from jobrunner.config.section import Section, from_json
+from jobrunner.names import is_name
 from jobrunner.policies import ANY_NUMBER
 from jobrunner.quantities import parse_rate
 
+NAME_LIMIT = 190
+"""Characters; with ``node:`` or the like before them they are a semaphore's name."""
 LIMIT_EXPECTED = "a number, any, a rate such as 10/1m, or a table with count, rate or both was expected"
 
 
@@ -80,8 +83,11 @@ class LimitsSection(Section):
     @classmethod
     def _names(cls, named: Named) -> Named:
         for name in named:
-            if not 0 < len(name) <= 190 or not name.isprintable() or name != name.strip():
-                raise ValueError(f"{name[:60]!r} cannot name what is limited: up to 190 printable characters")
+            if not is_name(name, NAME_LIMIT):
+                raise ValueError(
+                    f"{name[:60]!r} cannot name what is limited: up to {NAME_LIMIT} printable characters, "
+                    "no blanks around them"
+                )
         return named
 
     @field_validator("semaphores")

@@ -14,6 +14,7 @@ from typing import Any
 
 from jobrunner.errors import InvalidParameters
 from jobrunner.model import After, Posting, Priority, When
+from jobrunner.names import is_line
 from jobrunner.plugins.holds import check_hold
 from jobrunner.plugins.json_limits import check_json, check_size, shorten
 from jobrunner.policies import NO_POLICIES, Placement, Policies
@@ -34,7 +35,7 @@ def check_envelope(posting: Posting) -> Posting:
     for what, values in (("the parameters", posting.parameters), ("the properties", posting.properties)):
         _require(isinstance(values, Mapping), what, values, "named values")
     for what, text in (("the node", posting.node), ("the author", posting.author)):
-        _require(text is None or _is_short(text), what, text, _SHORT)
+        _require(text is None or is_line(text, TEXT_LIMIT), what, text, _SHORT)
     key = posting.idempotency_key  # what it may hold is the store's to say
     _require(key is None or isinstance(key, str), "the idempotency key", key, "text")
     _check_capabilities(posting.capabilities)
@@ -48,9 +49,9 @@ def check_envelope(posting: Posting) -> Posting:
     return replace(posting, properties=_properties(posting.properties)) if posting.properties else posting
 
 
-def check_name(what: str, text: Any) -> None:
+def check_line(what: str, text: Any) -> None:
     """Raise InvalidParameters unless it is None or a short text."""
-    _require(text is None or _is_short(text), what, text, _SHORT)
+    _require(text is None or is_line(text, TEXT_LIMIT), what, text, _SHORT)
 
 
 def check_after(after: Any) -> tuple[After, ...]:
@@ -73,7 +74,7 @@ def _check_capabilities(names: Any) -> None:
     few = isinstance(names, (tuple, list)) and len(names) <= CAPABILITIES_LIMIT
     _require(few, "the capabilities", names, f"a list of at most {CAPABILITIES_LIMIT} names")
     for name in names:
-        _require(_is_short(name), "a capability", name, _SHORT)
+        _require(is_line(name, TEXT_LIMIT), "a capability", name, _SHORT)
 
 
 def _check_numbers(posting: Posting) -> None:
@@ -131,7 +132,7 @@ def _check_placement(placement: Placement | None) -> None:
     if placement is None:
         return
     prefer, seconds = placement.prefer, placement.failover
-    _require(prefer is None or _is_short(prefer), "the preferred node", prefer, _SHORT)
+    _require(prefer is None or is_line(prefer, TEXT_LIMIT), "the preferred node", prefer, _SHORT)
     _require(0 <= seconds <= LONGEST_S, "the time to wait for the preferred node", seconds, _SECONDS)
 
 
@@ -146,10 +147,6 @@ _PRIORITIES = frozenset(int(level) for level in Priority)
 _ONE_OF_THEM = f"one of {', '.join(map(str, sorted(_PRIORITIES)))}"
 _SECONDS = f"0 to {LONGEST_S:,} seconds"
 _SHORT = f"1 to {TEXT_LIMIT} printable characters"
-
-
-def _is_short(text: Any) -> bool:
-    return isinstance(text, str) and bool(text.strip()) and len(text) <= TEXT_LIMIT and text.isprintable()
 
 
 def _require(fine: bool, what: str, found: object, expected: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from jobrunner.errors import InvalidParameters, WaitTimedOut
 from jobrunner.jobs.change import cancel_all, withdraw
 from jobrunner.jobs.context import JobContext
-from jobrunner.jobs.envelope import check_name
+from jobrunner.jobs.envelope import check_line
 from jobrunner.jobs.following import settle_blocked
 from jobrunner.jobs.look import WAIT_FIRST_S, WAIT_MAX_S
 from jobrunner.jobs.post import Posted, check, post_linked, put_on_board
@@ -66,8 +66,8 @@ def post_set(
     """
     if not 0 < len(postings) <= MEMBERS_LIMIT:
         raise InvalidParameters(f"a jobset has 1 to {MEMBERS_LIMIT:,} jobs, not {len(postings):,}")
-    check_name("the jobset's name", name)
-    check_name("the author", author)
+    check_line("the jobset's name", name)
+    check_line("the author", author)
     jobset = NewJobset(id=new_job_id(), name=name, author=author)
     _check_holds(holds)
     checked = [_of_set(check(context, posting), jobset.id, holds) for posting in postings]

@@ -9,6 +9,7 @@ from jobrunner.errors import UsageError
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.offering import offer
 from jobrunner.model import Job, JobState, Json
+from jobrunner.names import is_name
 from jobrunner.persistence import signals
 from jobrunner.plugins.json_limits import MAX_BYTES, check_json, check_size
 from jobrunner.waits import check_name
@@ -60,13 +61,10 @@ def pending(context: JobContext, job: Job) -> list[dict[str, Any]]:
 
 
 def _check_key(key: object) -> None:
-    if key is None:
-        return
-    fine = isinstance(key, str) and 0 < len(key) <= KEY_LENGTH and key.isprintable() and key == key.strip()
-    if not fine:
+    if key is not None and not is_name(key, KEY_LENGTH):
         raise UsageError(
             f"{str(key)[:60]!r} cannot be the key of a signal.",
-            hint=f"Use at most {KEY_LENGTH} printable characters, and no blanks around them.",
+            hint=f"Use 1 to {KEY_LENGTH} printable characters, and no blanks around them.",
         )
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from jobrunner.errors import DuplicateKey, UsageError
 from jobrunner.model import Posting
+from jobrunner.names import is_name
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
 from jobrunner.persistence.job_rows import dump, row_of_posting
@@ -85,14 +86,11 @@ def key_problems(database: Database, postings: Mapping[int, Posting]) -> dict[in
 
 
 def check_key(key: str | None) -> None:
-    """Raises UsageError for a key that cannot be kept.
-
-    MySQL takes keys that differ in trailing blanks for one, and PostgreSQL has no text with a NUL.
-    """
-    if key is not None and (key != key.strip() or len(key) > KEY_LENGTH or not key.isprintable()):
+    """Raises UsageError for a key that cannot be kept."""
+    if key is not None and not is_name(key, KEY_LENGTH):
         raise UsageError(
             f"The idempotency key {key[:KEY_LENGTH]!r} cannot be kept.",
-            hint=f"Use at most {KEY_LENGTH} printable characters, and no blanks around them.",
+            hint=f"Use 1 to {KEY_LENGTH} printable characters, and no blanks around them.",
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobrunner.model import Json
+from jobrunner.names import is_name
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.tables import jobs, tags
@@ -46,15 +47,11 @@ def tags_of(properties: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
     """Names and values of those of the properties that are tags."""
     for name, value in properties.items():
         said = tag_value(value)
-        if said is not None and _is_short(name):
+        if said is not None and is_name(name, TAG_LENGTH):
             yield name, said
 
 
 def tag_value(value: Json) -> str | None:
     """A property's value as a tag has it, None if it cannot be one."""
     said = json.dumps(value) if isinstance(value, (bool, int, float)) else value
-    return said if isinstance(said, str) and _is_short(said) else None
-
-
-def _is_short(text: str) -> bool:
-    return 0 < len(text) <= TAG_LENGTH and text.isprintable() and text == text.strip()
+    return said if isinstance(said, str) and is_name(said, TAG_LENGTH) else None

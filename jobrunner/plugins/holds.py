@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from jobrunner.names import is_name
 from jobrunner.policies import ANY_NUMBER, Hold
 from jobrunner.quantities import check_rate, parse_rate
 
@@ -29,10 +30,7 @@ def parse_hold(text: Any) -> Hold:
 
 def check_name(name: object) -> str:
     """The name, if a semaphore can have it; raises ValueError."""
-    fits = (
-        isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and name.isprintable() and name == name.strip()
-    )
-    if not fits:
+    if not is_name(name, NAME_LIMIT):
         raise ValueError(
             f"{repr(name)[:60]} cannot name a semaphore: up to {NAME_LIMIT} printable characters, no blanks around them"
         )
