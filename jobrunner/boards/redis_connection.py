@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -28,13 +28,13 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from jobrunner.errors import BoardUnavailable, ConfigError
+from jobrunner.passwords import hide_password
 
 ANSWER_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
 SENTINEL_PORT = 26379
 LUA = Path(__file__).with_name("lua")
 _DAMAGE = re.compile(r"WRONGTYPE|not an integer|not a valid float")
-_SECRET = re.compile(r"password", re.IGNORECASE)
 
 
 class RedisConnection:
@@ -49,7 +49,7 @@ class RedisConnection:
             raise ConfigError(
                 f"board.prefix {prefix!r} is not valid.", hint="Use letters, digits and dashes."
             )
-        self.name = without_password(url)
+        self.name = hide_password(url)
         self.client = _client(url)
         self.base = f"{{{prefix}}}:"
         # Channels are not a database's own, as keys are.
@@ -100,17 +100,6 @@ def script_text(name: str) -> str:
     return f"{(LUA / 'common.lua').read_text('utf-8')}\n{(LUA / f'{name}.lua').read_text('utf-8')}"
 
 
-def without_password(url: str) -> str:
-    """The URL as messages show it."""
-    parts = urlsplit(url)
-    account, at, hosts = parts.netloc.rpartition("@")
-    user, colon, _ = account.partition(":")
-    settings = [(key, "***" if _SECRET.search(key) else value) for key, value in parse_qsl(parts.query)]
-    query = urlencode(settings, safe="*/")
-    hidden = ":***" if colon else ""
-    return f"{parts.scheme}://{user}{hidden}{at}{hosts}{parts.path}{'?' if query else ''}{query}"
-
-
 def _is_cut_short(url: str) -> bool:
     """Whether a password has an unquoted character with which a URL's account and host end."""
     parts = urlsplit(url)
@@ -142,7 +131,7 @@ def _client(url: str) -> redis.Redis:
         return redis.Redis.from_url(f"{scheme}://{rest}", **options)
     except ValueError as error:
         raise ConfigError(
-            f"board.url {without_password(url)} is not valid: {error}",
+            f"board.url {hide_password(url)} is not valid: {error}",
             hint="Use redis://host:6379/0, rediss://..., unix:///path?db=0 or redis+sentinel://host:26379/service/0.",
         ) from error
 

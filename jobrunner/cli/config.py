@@ -111,7 +111,7 @@ def _printable(name: str, value: Any) -> Any:
     if value is not None and "password" in name:
         return HIDDEN
     if isinstance(value, str) and "://" in value:
-        from jobrunner.config import hide_password
+        from jobrunner.passwords import hide_password
 
         return hide_password(value)
     if isinstance(value, tuple):

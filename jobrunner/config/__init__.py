@@ -10,7 +10,6 @@ from __future__ import annotations
 from jobrunner.config.files import data_directory, default_database, find_file, places
 from jobrunner.config.limits import Limit, LimitsSection
 from jobrunner.config.loading import LoadedConfig, load_config
-from jobrunner.config.passwords import hide_password, with_password
 from jobrunner.config.retention import RetentionRule, RetentionSection
 from jobrunner.config.sections import (
     BoardSection,
@@ -38,8 +37,6 @@ __all__ = [
     "data_directory",
     "default_database",
     "find_file",
-    "hide_password",
     "load_config",
     "places",
-    "with_password",
 ]

@@ -9,14 +9,15 @@ import os
 import re
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from jobrunner.config.files import default_database
 from jobrunner.config.limits import LimitsSection
-from jobrunner.config.passwords import has_password, hide_password, with_password
 from jobrunner.config.retention import RetentionSection
 from jobrunner.config.section import Section
+from jobrunner.passwords import has_password, hide_password, with_password
 
 MIB = 1024 * 1024
 LABEL = re.compile(r"[A-Za-z0-9_.@-]{1,64}(=[A-Za-z0-9_.@-]{1,64})?")
@@ -158,6 +159,15 @@ class Config(Section):
         most = self.conductor.max_running or 256_000
         share, rest = divmod(most if limit is None else min(most, limit), self.processes)
         return min(self.conductor.jobs, share + (number < rest))
+
+    @field_validator("board", "persistence")
+    @classmethod
+    def _can_be_split(cls, section: BoardSection | PersistenceSection, info: ValidationInfo) -> Section:
+        try:
+            urlsplit(section.url or "")
+        except ValueError as error:
+            raise ValueError(f"{info.field_name}.url is not a URL: {error}") from None
+        return section
 
     @field_validator("board")
     @classmethod

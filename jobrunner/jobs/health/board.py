@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from jobrunner.boards import open_board
 from jobrunner.boards.board import Board
-from jobrunner.config import hide_password
 from jobrunner.jobs.health.finding import Finding, Health, Reporter, Subject
+from jobrunner.passwords import hide_password
 
 AREA = "board"
 

@@ -7,8 +7,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from jobrunner.config import ENV_PREFIX, Config, LoadedConfig, hide_password
+from jobrunner.config import ENV_PREFIX, Config, LoadedConfig
 from jobrunner.jobs.health.finding import Finding, Reporter, Subject
+from jobrunner.passwords import hide_password
 
 AREA = "configuration"
 SECRETS = ("board.password", "persistence.password", "board.url", "persistence.url")

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from jobrunner.boards.redis_connection import without_password
 from jobrunner.boards.redis_health import problems
 
 FINE = {
@@ -17,24 +16,6 @@ FINE = {
     "maxmemory": 0,
     "aof_enabled": 1,
 }
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://host:6379/0", "redis://host:6379/0"),
-        ("redis://me:secret@host/0", "redis://me:***@host/0"),
-        ("redis://:secret@host/0?socket_timeout=3", "redis://:***@host/0?socket_timeout=3"),
-        ("redis://host/0?password=secret&x=1", "redis://host/0?password=***&x=1"),
-        (
-            "redis+sentinel://me:secret@a:1,b:2/main/0?sentinel_password=secret",
-            "redis+sentinel://me:***@a:1,b:2/main/0?sentinel_password=***",
-        ),
-        ("unix:///run/redis.sock?db=2&password=secret", "unix:///run/redis.sock?db=2&password=***"),
-    ],
-)
-def test_names_the_board_without_its_password(url: str, shown: str) -> None:
-    assert without_password(url) == shown
 
 
 def test_finds_nothing_wrong_with_a_good_one() -> None:

@@ -34,6 +34,10 @@ def hide_password(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
+    """Whether there is one where a URL has it; raises nothing."""
     from urllib.parse import urlsplit
 
-    return urlsplit(url).password is not None
+    try:
+        return urlsplit(url).password is not None
+    except ValueError:  # a host that cannot be one
+        return False
