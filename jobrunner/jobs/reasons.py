@@ -15,11 +15,13 @@ ALL_DRAINED = (
 
 
 def reasons(context: JobContext, job_ids: Sequence[str]) -> dict[str, str]:
-    """By job, what is known of why it waits; nothing of those that run or have ended. Costs two queries."""
+    """By job, what is known of why it waits; nothing of those that run or have ended.
+
+    Costs a query, and another one only if a job waits and has no note that says why.
+    """
     jobs = [job for job in context.store.get_many(job_ids).values() if _waits(job)]
-    if not jobs:
-        return {}
-    otherwise = _why_nobody_takes_any(context)
+    untold = any(job.state is JobState.WAITING and not job.note for job in jobs)
+    otherwise = _why_nobody_takes_any(context) if untold else None
     given = {job.id: job.note or (otherwise if job.state is JobState.WAITING else None) for job in jobs}
     return {job_id: reason for job_id, reason in given.items() if reason is not None}
 
