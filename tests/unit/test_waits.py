@@ -14,8 +14,9 @@ import jobrunner
 from jobrunner import Sleep, WaitForSignal, waits
 from jobrunner.cli.waits import waits_for
 from jobrunner.errors import OutsideConductor, SignalTimedOut, UsageError
-from jobrunner.model import Job, JobClass, JobState, Parked, Priority
+from jobrunner.model import Job, JobState, Parked
 from jobrunner.persistence.signals import ANY, awaits_of, is_awaited
+from tests.support.made_up import NOW_MS, made_up_job
 
 
 def run(*tasks: Any) -> dict[str, Any]:
@@ -83,16 +84,8 @@ def test_what_a_job_awaits() -> None:
     assert is_awaited("a", awaits_of([f"signal{number}" for number in range(100)]))
 
 
-NOW_MS = 1_800_000_000_000
-
-
 def job(**given: Any) -> Job:
-    plain: dict[str, Any] = {
-        "seq": 1, "id": "x", "type": "t", "state": JobState.SUSPENDED, "priority": Priority.NORMAL, "parameters": {},
-        "factory": None, "properties": {}, "job_class": JobClass(type="t"), "epoch": 1, "attempt": 1,
-        "created_ms": NOW_MS - 9000, "updated_ms": NOW_MS - 9000, "available_ms": NOW_MS - 9000,
-    }  # fmt: skip
-    return Job(**{**plain, **given})
+    return made_up_job(**{"state": JobState.SUSPENDED, **given})
 
 
 def test_what_a_job_waits_for_in_words() -> None:
@@ -100,7 +93,7 @@ def test_what_a_job_waits_for_in_words() -> None:
     assert waits_for(job(awaits="go", parked=Parked.SIGNAL), NOW_MS) == "the signal go"
     assert waits_for(job(awaits="a,b", parked=Parked.SIGNAL), NOW_MS) == "one of the signals a, b"
     assert waits_for(job(awaits=ANY, parked=Parked.SIGNAL), NOW_MS) == "one of several signals"
-    assert waits_for(job(awaits="go", available_ms=later), NOW_MS).startswith("the signal go, until 2027-")
+    assert waits_for(job(awaits="go", available_ms=later), NOW_MS).startswith("the signal go, until 2025-")
     assert waits_for(job(available_ms=later), NOW_MS).endswith("(in 2h00m)")
     assert waits_for(job(available_ms=later, note="why"), NOW_MS) == ""
     assert waits_for(job(awaits="go"), NOW_MS) == ""  # its signal came; nobody has claimed it yet

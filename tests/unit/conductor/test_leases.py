@@ -9,20 +9,15 @@ import pytest
 
 from jobrunner.conductor import leases
 from jobrunner.conductor.leases import HeldJobs
-from jobrunner.model import Job, JobClass, JobState, Priority, new_job_id
+from jobrunner.model import Job
+from tests.support.made_up import made_up_job
 
 LEASE = 10.0
 
 
 def job(*, started_ago: float = 0.0, **columns: Any) -> Job:
     now_ms = time.time_ns() // 1_000_000
-    plain: dict[str, Any] = {
-        "seq": 1, "id": new_job_id(), "type": "plain", "state": JobState.RUNNING, "priority": Priority.NORMAL,
-        "parameters": {}, "factory": None, "properties": {}, "job_class": JobClass(type="plain"), "epoch": 1,
-        "attempt": 1, "created_ms": now_ms, "updated_ms": now_ms, "available_ms": now_ms,
-        "started_ms": now_ms - round(started_ago * 1000),
-    }  # fmt: skip
-    return Job(**plain | columns)
+    return made_up_job(updated_ms=now_ms, started_ms=now_ms - round(started_ago * 1000), **columns)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from jobrunner.cli.demo.evidence import Evidence, examine
 from jobrunner.cli.demo.processes import Conductor
 from jobrunner.cli.demo.report import runs_of
 from jobrunner.cli.demo.story import Story
-from jobrunner.model import AtomRecord, Job, JobClass, JobState, Priority
+from jobrunner.model import AtomRecord, JobState
+from tests.support.made_up import made_up_job
 
 KILLED_MS = 10_000
 OWNER_A = "demo-a:11:aaaa/0.1"
@@ -66,24 +67,7 @@ def archive_in(directory: Path) -> dict[str, object]:
 
 @pytest.fixture
 def story(tmp_path: Path) -> Story:
-    job = Job(
-        seq=1,
-        id="0" * 36,
-        type="backup_directory",
-        state=JobState.RUNNING,
-        priority=Priority.NORMAL,
-        parameters={},
-        factory=None,
-        properties={},
-        job_class=JobClass(type="backup_directory"),
-        epoch=1,
-        attempt=1,
-        created_ms=9_000,
-        updated_ms=9_000,
-        available_ms=9_000,
-        owner=OWNER_A,
-        node="demo-a",
-    )
+    job = made_up_job(type="backup_directory", created_ms=9_000, owner=OWNER_A, node="demo-a")
     scan = atom("scan", "demo-a", started_ms=9_100, epoch=1)
     archive = atom("archive", "demo-a", started_ms=9_200, epoch=1)
     return Story(

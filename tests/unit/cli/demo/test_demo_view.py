@@ -10,7 +10,8 @@ from rich.console import Console
 
 from jobrunner.cli.demo.processes import Conductor
 from jobrunner.cli.demo.view import View, frame
-from jobrunner.model import AtomRecord, Job, JobClass, JobState, Priority
+from jobrunner.model import AtomRecord
+from tests.support.made_up import made_up_job
 
 
 @dataclass
@@ -19,23 +20,7 @@ class FakeConductor:
     is_alive: bool
 
 
-JOB = Job(
-    seq=1,
-    id="0" * 36,
-    type="backup_directory",
-    state=JobState.RUNNING,
-    priority=Priority.NORMAL,
-    parameters={},
-    factory=None,
-    properties={},
-    job_class=JobClass(type="backup_directory"),
-    epoch=1,
-    attempt=1,
-    created_ms=0,
-    updated_ms=0,
-    available_ms=0,
-    node="demo-a",
-)
+JOB = made_up_job(type="backup_directory", node="demo-a")
 SCAN = AtomRecord(name="scan", kind="task", state="SUCCESS", intention="EXECUTE", node="demo-a", starts=1)
 ARCHIVE = AtomRecord(
     name="archive", kind="task", state="RUNNING", intention="EXECUTE", node="demo-a", starts=1, progress=0.5
