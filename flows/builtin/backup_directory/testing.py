@@ -28,6 +28,9 @@ from flows.builtin.backup_directory.naming import SIDECAR_SUFFIX, sidecar_text
 ATOMS = ["scan", "archive", "checksum", "verify", "publish", "prune"]
 PACKAGE = "flows.builtin.backup_directory"
 
+Run = Callable[..., dict[str, Any]]
+"""A backup of the test's source, with these parameters changed; its result."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -186,6 +189,24 @@ def unpacked(archive: Path, into: Path) -> Path:
 def names_in(destination: Path) -> list[str]:
     """Everything in the destination, hidden files as well."""
     return sorted(path.name for path in destination.iterdir())
+
+
+def work_file(destination: Path, stem: str) -> Path:
+    """What an atom has written for the next ones, such as ``archive`` or ``checksum``."""
+    (file,) = destination.glob(f".partial-*/{stem}-*")
+    return file
+
+
+def make_old(destination: Path, day: int, name: str = "source") -> str:
+    """An archive of an earlier backup."""
+    file = f"{name}-202001{day:02}T000000Z-0123abcd.tar.gz"
+    (destination / file).write_bytes(b"old")
+    (destination / (file + SIDECAR_SUFFIX)).write_text(sidecar_text("0" * 64, file))
+    return file
+
+
+def with_sidecars(*files: str) -> list[str]:
+    return sorted([*files, *(file + SIDECAR_SUFFIX for file in files)])
 
 
 def kill_me() -> None:
