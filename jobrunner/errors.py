@@ -127,10 +127,6 @@ class OutsideConductor(JobrunnerError):
     """This can be done only by a task of a job that a conductor runs."""
 
 
-class JobFailed(JobrunnerError):
-    """The job failed."""
-
-
 class WaitTimedOut(JobrunnerError):
     """The job was not finished in time."""
 
@@ -177,10 +173,6 @@ class TaskExited(JobrunnerError):
 
 class NotAllowedHere(JobrunnerError):
     """This conductor may not run the job as it wants to be run."""
-
-
-class JobCancelled(JobrunnerError):
-    """The job was cancelled."""
 
 
 class PluginError(JobrunnerError):

@@ -74,14 +74,14 @@ def styled(words: str, style: str, stream: TextIO | None = None) -> str:
     return f"\x1b[{code}m{words}\x1b[0m" if code and has_colour(stream) else words
 
 
-def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell | str]], *, indent: int = 0) -> None:
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell | str]]) -> None:
     """Print a table to stdout; all cells are cleaned of control characters."""
     cells = [[_cell(cell) for cell in row] for row in rows]
     if is_terminal():
-        _print_rich(columns, cells, indent)
+        _print_rich(columns, cells)
     else:
         for line in plain_lines(columns, cells):
-            print(" " * indent + line)
+            print(line)
 
 
 def plain_lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
@@ -112,8 +112,7 @@ def console(*, width: int | None = None) -> Console:
     )
 
 
-def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], indent: int) -> None:
-    from rich.padding import Padding
+def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -130,7 +129,7 @@ def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], inden
         )
     for row in rows:
         table.add_row(*(Text(cell.text, style=cell.style) for cell in row))
-    console().print(Padding(table, (0, 0, 0, indent)))
+    console().print(table)
 
 
 def _cell(cell: Cell | str) -> Cell:

@@ -83,8 +83,8 @@ class Reporter:
     def ok(self, what: str, *, hint: str | None = None) -> Finding:
         return Finding(area=self.area, health=Health.OK, what=what, hint=hint)
 
-    def warning(self, what: str, hint: str | None, *, detail: str | None = None) -> Finding:
-        return Finding(area=self.area, health=Health.WARNING, what=what, hint=hint, detail=detail)
+    def warning(self, what: str, hint: str | None) -> Finding:
+        return Finding(area=self.area, health=Health.WARNING, what=what, hint=hint)
 
     def error(self, what: str, hint: str | None, *, detail: str | None = None, away: bool = False) -> Finding:
         return Finding(area=self.area, health=Health.ERROR, what=what, hint=hint, detail=detail, away=away)
