@@ -16,11 +16,11 @@ from typing import Any, TypeVar, cast
 
 from jobrunner.names import is_name
 from jobrunner.states import JobState
+from jobrunner.times import LONGEST_S
 
 Json = Any
 P = TypeVar("P", bound="Policy")
 
-LONGEST_S = 10**9
 BAD_ENDS = (JobState.FAILED, JobState.REVERTED, JobState.TIMED_OUT, JobState.DEAD)
 """The ends after which a job may be retried by itself."""
 MOST_ATTEMPTS = 1000

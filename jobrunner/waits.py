@@ -32,9 +32,6 @@ from jobrunner.errors import OutsideConductor, SignalTimedOut, UsageError
 
 NAME_LENGTH = 100
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.:-]{{0,{NAME_LENGTH - 1}}}")
-LONGEST_S = 10**9
-LAST_MS = 253_402_300_799_999
-"""The end of the year 9999, UTC."""
 
 Duration = float | int | timedelta
 
@@ -80,7 +77,7 @@ def sleep_until_ms(until_ms: int) -> None:
     """Wait for a time in milliseconds since the epoch."""
     waits = _current.get()
     if waits is not None:
-        waits.sleep_until(min(until_ms, LAST_MS))
+        waits.sleep_until(min(until_ms, times.LAST_MS))
     else:
         time.sleep(max(0.0, (until_ms - times.now_ms()) / 1000))
 
@@ -116,7 +113,7 @@ def _seconds(duration: Duration) -> float:
     seconds: Any = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
         raise UsageError(f"{duration!r} is no time to wait.", hint="Give seconds, or a timedelta.")
-    return min(max(0.0, float(seconds)), float(LONGEST_S))
+    return min(max(0.0, float(seconds)), float(times.LONGEST_S))
 
 
 # -- for conductors

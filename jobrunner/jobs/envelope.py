@@ -18,15 +18,13 @@ from jobrunner.names import is_line
 from jobrunner.plugins.holds import check_hold
 from jobrunner.plugins.json_limits import check_json, check_size, shorten
 from jobrunner.policies import NO_POLICIES, Placement, Policies
+from jobrunner.times import LAST_MS, LONGEST_S
 
 TEXT_LIMIT = 255
 """Characters; what the columns hold."""
 CAPABILITIES_LIMIT = 100
 HOLDS_LIMIT = 20
 AFTER_LIMIT = 10_000
-LAST_MS = 253_402_300_799_999
-"""The end of the year 9999, UTC."""
-LONGEST_S = 10**9
 
 
 def check_envelope(posting: Posting) -> Posting:
