@@ -15,6 +15,7 @@ from typing import Any
 from jobrunner.policies import NO_POLICIES, Policies
 from jobrunner.states import OPEN_STATES as OPEN_STATES
 from jobrunner.states import TERMINAL_STATES as TERMINAL_STATES
+from jobrunner.states import UNOWNED_STATES as UNOWNED_STATES
 from jobrunner.states import JobState as JobState
 
 Json = Any

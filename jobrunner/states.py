@@ -41,3 +41,5 @@ TERMINAL_STATES = frozenset(
     }
 )
 OPEN_STATES = frozenset(JobState) - TERMINAL_STATES
+UNOWNED_STATES = (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED)
+"""Those of jobs that nobody runs now and somebody will; BLOCKED is none of them, as those may never run."""

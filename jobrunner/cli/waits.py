@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from jobrunner.cli import text
-from jobrunner.model import Job, JobState, Parked
-
-_UNOWNED = (JobState.SUSPENDED, JobState.SCHEDULED, JobState.WAITING)
+from jobrunner.model import UNOWNED_STATES, Job, JobState, Parked
 
 
 def waits_for(job: Job, now_ms: int) -> str:
     """``the signal approve, until 2026-01-31 12:00:00 (in 2h)``; empty for one that does not wait, or not any more."""
-    if job.state not in _UNOWNED or job.parked not in (None, Parked.SIGNAL):
+    if job.state not in UNOWNED_STATES or job.parked not in (None, Parked.SIGNAL):
         return ""
     if job.parked is None and job.available_ms <= now_ms:
         return ""

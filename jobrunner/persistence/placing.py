@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from jobrunner.errors import CorruptRow
-from jobrunner.model import Job, JobState
+from jobrunner.model import UNOWNED_STATES, Job, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import event_row, job_from_row
 from jobrunner.persistence.nodes import Away
@@ -22,7 +22,6 @@ from jobrunner.persistence.settling import INSERT_EVENTS, set_columns
 from jobrunner.persistence.tables import jobs
 
 LOOKUP_BATCH = 500
-_UNOWNED = (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +35,7 @@ class Departure:
     @property
     def states(self) -> tuple[JobState, ...]:
         """Of a node that is gone also what it seems to run; should it still do so, that goes on undisturbed."""
-        return (*_UNOWNED, JobState.RUNNING) if self.away is Away.GONE else _UNOWNED
+        return (*UNOWNED_STATES, JobState.RUNNING) if self.away is Away.GONE else UNOWNED_STATES
 
     def includes(self, job: Job) -> bool:
         """Whether the job leaves; of what the query found another may have changed something since."""

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from jobrunner import times
 from jobrunner.errors import CorruptRow, DuplicateKey, JobNotFound, TooManySignals, WrongState
-from jobrunner.model import Job, JobState, Json, Parked
+from jobrunner.model import UNOWNED_STATES, Job, JobState, Json, Parked
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row, state_of_row
@@ -160,7 +160,7 @@ def _event(row: Mapping[str, Any], signal: Mapping[str, Any], now_ms: int) -> di
 # -- waking
 
 _UNPARKED = (None, Parked.SIGNAL.value)
-_UNOWNED = tuple(state.value for state in (JobState.SUSPENDED, JobState.SCHEDULED, JobState.WAITING))
+_UNOWNED = tuple(state.value for state in UNOWNED_STATES)
 """States in which a job may wait: SUSPENDED, but for one that a person held back meanwhile, and resumed."""
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from jobrunner import times
-from jobrunner.model import Job, JobState
+from jobrunner.model import UNOWNED_STATES, Job, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row
 from jobrunner.persistence.permits.ending import free_all, may_hold
@@ -24,7 +24,7 @@ from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
 from jobrunner.persistence.settling import Settled, Settlement, set_columns, settle_rows
 from jobrunner.persistence.tables import events, jobs, permits
 
-_UNOWNED = tuple(state.value for state in (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED))
+_UNOWNED = tuple(state.value for state in UNOWNED_STATES)
 NOTES_AT_ONCE = 500
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobrunner.model import Job, JobState
+from jobrunner.model import UNOWNED_STATES, Job
 from jobrunner.persistence.job_rows import board_entry
 from jobrunner.persistence.permits.rows import Ask
 from jobrunner.persistence.pipelines.statement import Statement
@@ -20,7 +20,7 @@ LAST_SCORE = 4 * 10**12
 """In the year 2096; the product still fits its column."""
 LAST_PLACE = (LAST_SCORE + 1) * 1_000_000
 
-_UNOWNED = tuple(state.value for state in (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED))
+_UNOWNED = tuple(state.value for state in UNOWNED_STATES)
 
 
 def place_of(job: Job) -> int:
