@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli import output
 from jobrunner.cli.life_options import CRITICAL, add_retry_options, add_when_options, policies_of, when_of
+from jobrunner.cli.link_options import add_link_options
 from jobrunner.cli.options import COMMON, assignment, duration
 from jobrunner.cli.post_limits import add_limit_options, limits_of
 from jobrunner.errors import UsageError
-from jobrunner.model import Posting, Priority, When
+from jobrunner.model import Posting, Priority
 from jobrunner.names import is_line
 from jobrunner.policies import Hold, Placement
 
@@ -30,13 +31,6 @@ class TypeAndRest(argparse.Action):
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
         namespace.type, *namespace.rest = values
-
-
-class _Then(argparse.Action):
-    """Parts are told apart before anything is parsed, so this sees only what stands where no part can begin."""
-
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
-        parser.error("--then stands between two job types: TYPE [options] --then TYPE [options]")
 
 
 def label(text: str) -> str:
@@ -67,40 +61,43 @@ def hold(text: str) -> Hold:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def condition(text: str) -> When:
-    """On which end of another job one is run."""
-    try:
-        return When(text.strip().lower().replace("_", "-"))
-    except ValueError:
-        names = ", ".join(when.value for when in When)
-        raise argparse.ArgumentTypeError(f"{text!r} is no condition; there are {names}") from None
-
-
 def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     """Add them; ``again`` for a second parser that goes on with the first one's namespace."""
     group = parser.add_argument_group("options of post")
     default: dict[str, Any] = {"default": argparse.SUPPRESS} if again else {}
     collected: dict[str, Any] = {"action": "append", "default": argparse.SUPPRESS if again else []}
+    _add_ways(group, default)
+    _add_places(group, default)
+    add_when_options(group, default)
+    add_retry_options(group, default)
+    group.add_argument(
+        "--timeout", type=duration, metavar="TIME", help="end the job if it runs for longer", **default
+    )
+    add_limit_options(group, default)
+    _add_needs(group, collected)
+    _add_marks(group, default, collected)
+    add_link_options(group, default, collected)
+    group.add_argument("--json", action="store_true", help="print the job as JSON", **default)
+
+
+def _add_ways(group: Any, default: dict[str, Any]) -> None:
     group.add_argument(
         "--wait", action="store_true", help="wait until the job has ended; 1 if it failed", **default
     )
     group.add_argument(
-        "--follow",
-        action="store_true",
-        help="wait, and show its output and its atoms on stderr meanwhile",
-        **default,
-    )
+        "--follow", action="store_true", help="wait, and show its output and its atoms on stderr meanwhile", **default
+    )  # fmt: skip
     group.add_argument(
         "--hierarchy", nargs="?", const="tree", choices=FORMS, metavar="FORM", **default,
         help=f"print the flow rather than post it; --hierarchy=FORM draws it as {', '.join(FORMS)}",
     )  # fmt: skip
+
+
+def _add_places(group: Any, default: dict[str, Any]) -> None:
     group.add_argument(
-        "--priority",
-        type=priority,
-        metavar="LEVEL",
-        help="very-high, high, normal, low or very-low; or critical, see there",
-        **default,
-    )
+        "--priority", type=priority, metavar="LEVEL",
+        help="very-high, high, normal, low or very-low; or critical, see there", **default,
+    )  # fmt: skip
     group.add_argument("--node", type=label, metavar="NAME", help="run it on this node only", **default)
     group.add_argument(
         "--prefer", type=label, metavar="NAME", help="run it on this node first, elsewhere after a time", **default
@@ -109,12 +106,9 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
         "--failover", type=duration, metavar="TIME", help="wait so long for the preferred node (default: 60s)",
         **default,
     )  # fmt: skip
-    add_when_options(group, default)
-    add_retry_options(group, default)
-    group.add_argument(
-        "--timeout", type=duration, metavar="TIME", help="end the job if it runs for longer", **default
-    )
-    add_limit_options(group, default)
+
+
+def _add_needs(group: Any, collected: dict[str, Any]) -> None:
     group.add_argument(
         "--capability", metavar="NAME", help="run it only where this capability is met", **collected
     )
@@ -126,41 +120,16 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
         "--set-hold", type=hold, metavar="NAME[:N|:shared]",
         help="with --then or --on: all the jobs hold it together, from first start to last end", **collected,
     )  # fmt: skip
+
+
+def _add_marks(group: Any, default: dict[str, Any], collected: dict[str, Any]) -> None:
     group.add_argument(
-        "--key",
-        type=label,
-        metavar="KEY",
-        help="post it once: the same key gives the same job again",
-        **default,
-    )
+        "--key", type=label, metavar="KEY", help="post it once: the same key gives the same job again", **default
+    )  # fmt: skip
     group.add_argument(
         "--tag", type=assignment, metavar="NAME=VALUE", help="keep this property with the job", **collected
     )
     group.add_argument("--author", type=label, metavar="NAME", help="who posts it (default: you)", **default)
-    group.add_argument(
-        "--after",
-        metavar="ID",
-        help="run it after these jobs (ID,ID ...) have ended; can be repeated",
-        **collected,
-    )
-    group.add_argument(
-        "--when", type=condition, metavar="HOW", help="success (the default), failure or always: run it only if those "
-        "ended so", **(default or {"default": When.SUCCESS}),
-    )  # fmt: skip
-    group.add_argument(
-        "--on-failure", dest="when", action="store_const", const=When.FAILURE, help="the same as --when failure",
-        **(default or {"default": When.SUCCESS}),
-    )  # fmt: skip
-    group.add_argument(
-        "--on",
-        metavar="NODES",
-        help="one job for each of these nodes: NODE,NODE, label=LABEL, or all",
-        **collected,
-    )
-    group.add_argument(
-        "--then", nargs=0, action=_Then, help="after it another job: TYPE [options] follow", **default
-    )
-    group.add_argument("--json", action="store_true", help="print the job as JSON", **default)
 
 
 def reserved() -> frozenset[str]:
