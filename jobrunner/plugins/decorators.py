@@ -108,13 +108,16 @@ def job(
     """
     if callable(name):
         return job()(name)
+    limits = {
+        "isolation": isolation, "memory": memory, "dead_after": dead_after, "dead_below": dead_below,
+        "run_as": run_as, "grace": grace,
+    }  # fmt: skip
 
     def register(factory: Function) -> Function:
         from jobrunner.plugins.parameters import check_signature
 
         _check_function(factory, "job")
         check_signature(factory)
-        origin = _origin(factory)
         highest = critical or is_critical(priority)
         job_type = JobType(
             name=check_name(factory.__name__ if name is None else name, "job type"),
@@ -129,19 +132,11 @@ def job(
                 retry=read_retry(retry, factory),
                 placement=read_placement(prefer, failover, factory),
                 critical=highest,
-                run=read_run_limits(
-                    factory,
-                    isolation=isolation,
-                    memory=memory,
-                    dead_after=dead_after,
-                    dead_below=dead_below,
-                    run_as=run_as,
-                    grace=grace,
-                ),
+                run=read_run_limits(factory, **limits),
             ),
             holds=read_holds(name, holds, max_running, rate, factory),
             unique=read_unique(unique, factory),
-            **origin,
+            **_origin(factory),
         )
         current_registry().add_type(job_type)
         return factory
