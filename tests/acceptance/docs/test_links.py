@@ -119,3 +119,13 @@ def test_code_refers_to_no_issues_by_number() -> None:
         for match in re.findall(r"\bissues?\s+#?\d+\b", path.read_text(encoding="utf-8"), re.IGNORECASE)
     ]
     assert found == []
+
+
+def test_the_architecture_tells_of_every_part() -> None:
+    told = prose(ROOT / "docs" / "architecture.md")
+    parts = [
+        path for path in (ROOT / "jobrunner").iterdir() if is_ours(path) and not path.name.startswith("__")
+    ]
+    named = {path.name if path.is_file() else f"{path.name}/" for path in parts if path.suffix in ("", ".py")}
+    assert len(named) > 10
+    assert {name for name in named if f"`{name}`" not in told} == set()
