@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ from jobrunner.jobs.change import cancel_all, withdraw
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.envelope import check_line
 from jobrunner.jobs.following import settle_blocked
-from jobrunner.jobs.look import WAIT_FIRST_S, WAIT_MAX_S
+from jobrunner.jobs.pace import Pace
 from jobrunner.jobs.post import Posted, check, post_linked, put_on_board
 from jobrunner.model import CancelMode, Job, JobState, Posting, new_job_id
 from jobrunner.persistence import jobsets
@@ -187,24 +186,23 @@ def wait(
     :param timeout: seconds; raises WaitTimedOut when they have passed
     :param on_change: called with the set whenever its counts have changed
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    pause = WAIT_FIRST_S
+    pace = Pace(timeout)
     seen = None
     while True:
         found = jobsets.get_jobset(context.database, jobset.id)
         if found.counts != seen:
-            seen, pause = found.counts, WAIT_FIRST_S
+            seen = found.counts
+            pace.quicken()
             if on_change is not None:
                 on_change(found)
         if found.ended == found.size:
             return found
-        if deadline is not None and time.monotonic() >= deadline:
+        if pace.is_over:
             raise WaitTimedOut(
                 f"Jobset {jobset.id} is not finished after {timeout:g} s: "
                 f"{found.ended} of {found.size} jobs have ended."
             )
-        time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
-        pause = min(pause * 1.3, WAIT_MAX_S)
+        pace.rest()
 
 
 def failed_members(context: JobContext, jobset: Jobset, *, limit: int = 10) -> list[Job]:

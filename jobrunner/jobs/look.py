@@ -9,6 +9,7 @@ from typing import Any
 
 from jobrunner.errors import CorruptRow, JobNotFound, WaitTimedOut
 from jobrunner.jobs.context import JobContext
+from jobrunner.jobs.pace import Pace
 from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState, When
 from jobrunner.persistence import flows, links, nodes, output
 from jobrunner.persistence.attempts import read_attempts
@@ -40,8 +41,6 @@ __all__ = [
     "wait",
 ]
 
-WAIT_FIRST_S = 0.02
-WAIT_MAX_S = 0.5
 PAUSE_S = 3.0
 
 
@@ -133,9 +132,8 @@ def wait(
     :param on_pause: called now and then, at first after some seconds, with the ids of those that are not finished
     """
     told_at = time.monotonic()
-    deadline = None if timeout is None else time.monotonic() + timeout
+    pace = Pace(timeout)
     ended: dict[str, Job] = {}
-    pause = WAIT_FIRST_S
     while True:
         missing = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in ended]
         states = context.store.states(missing)
@@ -149,13 +147,14 @@ def wait(
         missing = [job_id for job_id in missing if job_id not in ended]
         if not missing:
             return [ended[job_id] for job_id in job_ids]
-        if deadline is not None and time.monotonic() >= deadline:
+        if pace.is_over:
             raise WaitTimedOut(f"Not finished after {timeout:g} s: {', '.join(missing)}.")
         if on_pause is not None and time.monotonic() - told_at > PAUSE_S:
             on_pause(missing)
             told_at = time.monotonic()
-        time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
-        pause = WAIT_FIRST_S if finished else min(pause * 1.3, WAIT_MAX_S)
+        if finished:
+            pace.quicken()
+        pace.rest()
 
 
 def read_output(
