@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from jobrunner import times
 from jobrunner.boards.board import Board
 from jobrunner.errors import BoardUnavailable
+from jobrunner.jobs.offering import call
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.deciding import decide
 from jobrunner.persistence.links import blocked_page, decided, dependents
@@ -68,12 +69,7 @@ def leave_sets(database: Database, board: Callable[[], Board], ended: Sequence[s
     Costs one query if there are no such sets. Conductors see to the jobs that they run by themselves.
     """
     freed = release_sets(database, sets_of(database, ended))
-    called = next_in_line(database, freed) if freed else []
-    if called:
-        try:
-            board().hasten(called)
-        except BoardUnavailable as error:
-            log.warning("%s Who waits is called when it is back.", error.message)
+    call(board, next_in_line(database, freed) if freed else [])
 
 
 def _parts(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -6,20 +6,17 @@ says. What is set here goes before that, for jobs that wait already too; who hol
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobrunner.errors import BoardUnavailable, LimitNotFound, UsageError
+from jobrunner.errors import LimitNotFound, UsageError
 from jobrunner.jobs.context import JobContext
+from jobrunner.jobs.offering import call
 from jobrunner.persistence import limits, passing
 from jobrunner.persistence.limits import Limit as Limit
 from jobrunner.persistence.permits.configured import NODE
 from jobrunner.plugins.holds import TYPE, check_name
 from jobrunner.policies import ANY_NUMBER
 from jobrunner.quantities import check_rate
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +60,7 @@ def set_limit(context: JobContext, name: str, *, count: int | None = None, rate:
         default=default,
         rate=None if rate is None else (rate.starts, round(rate.period * 1000)),
     )
-    _call(context, [name])
+    call(lambda: context.board, passing.next_in_line(context.database, [name]))
     return found
 
 
@@ -73,13 +70,4 @@ def delete_limit(context: JobContext, name: str) -> None:
         raise LimitNotFound(
             f"There is no limit of the name {name!r}.", hint="`jobrunner limits list` shows those there are."
         )
-    _call(context, [name])
-
-
-def _call(context: JobContext, names: Sequence[str]) -> None:
-    called = passing.next_in_line(context.database, names)
-    try:
-        if called:
-            context.board.hasten(called)
-    except BoardUnavailable as error:
-        log.warning("%s Who waits is called when it is back.", error.message)
+    call(lambda: context.board, passing.next_in_line(context.database, [name]))

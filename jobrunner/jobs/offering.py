@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from jobrunner.boards.board import Board
@@ -26,6 +26,16 @@ def offer(context: JobContext, jobs: Sequence[Job]) -> None:
             "%s What was changed is safe in the database; the job goes on when the board is back.",
             error.message,
         )
+
+
+def call(board: Callable[[], Board], job_ids: Sequence[str]) -> None:
+    """Let those be claimed at once whose turn it is; if the board is away, a leader calls them later."""
+    if not job_ids:
+        return
+    try:
+        board().hasten(job_ids)
+    except BoardUnavailable as error:
+        log.warning("%s Who waits is called when it is back.", error.message)
 
 
 def offer_now(board: Board, jobs: Sequence[Job]) -> None:
