@@ -29,13 +29,12 @@ from jobrunner.boards.waiting import Waiting
 from jobrunner.errors import WrongBoard
 from jobrunner.model import BoardEntry, JobClass
 from jobrunner.persistence.database import Database
+from jobrunner.persistence.server_version import server_version
 from jobrunner.persistence.tables import board, settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0), "PostgreSQL": (12, 0), "SQLite": (3, 24)}
 
 
 class SqlBoard(Board):
@@ -176,17 +175,14 @@ class SqlBoard(Board):
 
     def check(self) -> list[BoardProblem]:
         with self._read() as connection:
-            name = {"mysql": "MySQL", "postgresql": "PostgreSQL", "sqlite": "SQLite"}[self._database.dialect]
-            name = "MariaDB" if getattr(connection.dialect, "is_mariadb", False) else name
-            version = tuple(getattr(connection.dialect, "server_version_info", None) or ())
-        if version >= OLDEST[name]:
+            version = server_version(connection)
+        if not version.is_too_old:
             return []
-        oldest = ".".join(map(str, OLDEST[name]))
         return [
             BoardProblem(
                 severity="error",
-                what=f"{name} {'.'.join(map(str, version))} is too old for the job board.",
-                hint=f"Use {name} {oldest} or newer, or a board on Redis (board.url).",
+                what=f"{version} is too old for the job board.",
+                hint=f"Use {version.oldest} or newer, or a board on Redis (board.url).",
             )
         ]
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from jobrunner.jobs.health.filesystem import filesystem_of, is_network
 from jobrunner.jobs.health.finding import Finding, Reporter, Subject
@@ -19,11 +15,11 @@ from jobrunner.jobs.health.settings import server_settings
 from jobrunner.persistence import nodes
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import SchemaState
+from jobrunner.persistence.server_version import ServerVersion, server_version
 
 AREA = "store"
 CLOCK_TOLERANCE_S = 1.0
 SLOW_COMMIT_S = 0.25
-MINIMUM = {"MariaDB": (10, 6), "MySQL": (8, 0), "PostgreSQL": (13,), "SQLite": (3, 35)}
 
 report = Reporter(AREA)
 
@@ -44,43 +40,10 @@ def look(subject: Subject) -> Iterator[Finding]:
         yield _commit(database)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServerVersion:
-    """Which program the server is."""
-
-    product: str
-    number: tuple[int, ...]
-    text: str
-
-
-def server_version(connection: Connection) -> ServerVersion:
-    """Ask the server; MariaDB answers with MySQL's number first to old clients (``5.5.5-10.6.12-MariaDB``)."""
-    dialect = connection.dialect.name
-    if dialect == "sqlite":
-        return ServerVersion(
-            product="SQLite", number=sqlite3.sqlite_version_info, text=sqlite3.sqlite_version
-        )
-    if dialect == "postgresql":
-        text = str(connection.exec_driver_sql("SHOW server_version").scalar())
-        return ServerVersion(product="PostgreSQL", number=_number(text), text=text)
-    text = str(connection.exec_driver_sql("SELECT VERSION()").scalar())
-    product = "MariaDB" if "mariadb" in text.lower() else "MySQL"
-    return ServerVersion(product=product, number=_number(text.removeprefix("5.5.5-")), text=text)
-
-
 def version_finding(version: ServerVersion) -> Finding:
-    minimum = MINIMUM[version.product]
-    if version.number < minimum:
-        wanted = ".".join(map(str, minimum))
-        return report.error(
-            f"{version.product} {version.text} is too old.", f"Upgrade it to {wanted} or later."
-        )
-    return report.ok(f"{version.product} {version.text} answers.")
-
-
-def _number(text: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(?:\.\d+)*", text)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
+    if version.is_too_old:
+        return report.error(f"{version} is too old.", f"Upgrade it to {version.oldest} or later.")
+    return report.ok(f"{version} answers.")
 
 
 def _schema(subject: Subject) -> Iterator[Finding]:

@@ -8,7 +8,8 @@ import pytest
 
 from jobrunner.jobs.health import Finding, Health, Reporter
 from jobrunner.jobs.health.settings import wrong_settings
-from jobrunner.jobs.health.store import ServerVersion, clock_finding, version_finding
+from jobrunner.jobs.health.store import clock_finding, version_finding
+from jobrunner.persistence.server_version import ServerVersion
 
 GOOD = {
     "mysql": {
