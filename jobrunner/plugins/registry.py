@@ -118,21 +118,13 @@ class JobType:
         """The flow of a job with these stored parameters; ``factory`` is that of a classic posting.
 
         Raises InvalidParameters if the parameters do not fit the factory any more, InvalidFlow if it fails or
-        makes something that is no flow.
+        makes something that is no flow, or if a classic posting's factory is none of the type's own plugin.
         """
-        from jobrunner.plugins import building
+        from jobrunner.plugins import building, classic
 
         if factory is not None or self.is_classic:
-            return self.build_classic(factory)
+            return classic.build(self, factory)
         return building.build(self, parameters)
-
-    def build_classic(self, factory: Mapping[str, Json] | None) -> Flow:
-        """The flow that a classic posting's factory makes, if it is one of the type's own plugin; else
-        InvalidFlow.
-        """
-        from jobrunner.plugins import classic
-
-        return classic.build(self, factory)
 
     def require_sound(
         self, parameters: Mapping[str, Json], factory: Mapping[str, Json] | None = None
