@@ -11,12 +11,11 @@ from jobrunner.jobs.context import JobContext
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import require_schema
 from jobrunner.persistence.store import Store
-from jobrunner.plugins import load_plugins
-from jobrunner.plugins.registry import Registry
 
 if TYPE_CHECKING:
     from jobrunner.conductor.channel import Channel
     from jobrunner.conductor.worker import Worker
+    from jobrunner.plugins.registry import Registry
 
 
 def make_context(config: Config, *, need_schema: bool = True) -> JobContext:
@@ -46,6 +45,8 @@ def make_board(config: Config, database: Database) -> Board:
 
 def make_registry(config: Config, *, reload: bool = False) -> Registry:
     """All job types and capabilities that can be found here; what is broken is in its ``problems``."""
+    from jobrunner.plugins import load_plugins
+
     return load_plugins(config.flows.paths or None, reload=reload)
 
 

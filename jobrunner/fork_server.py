@@ -52,6 +52,7 @@ def _note(number: int, frame: FrameType | None) -> None:
 _WANTED = (
     "jobrunner.conductor.capture",
     "jobrunner.conductor.worker",
+    "jobrunner.plugins.discovery",
     "jobrunner.plugins.holds",
     "jobrunner.plugins.parameters",
     "jobrunner.plugins.shapes",

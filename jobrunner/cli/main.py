@@ -57,8 +57,11 @@ Exit codes: 0 fine, 1 the job failed, 2 usage, 3 not found, 75 board or database
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The complete parser, with those of all commands; for the command itself, man pages and completion."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The complete parser, with those of all commands: for help, man pages and completion.
+
+    :param command: if it is one, the only one whose parser is made; for the command itself, which needs no other
+    """
     parser = Parser(
         prog="jobrunner",
         description="A distributed workflow conductor: post jobs, run them on many machines, watch them.",
@@ -70,9 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
         dest="command", metavar="COMMAND", title="commands", parser_class=Parser
     )
     add_common(parser)
-    for name, _, help in COMMANDS:
-        command = command_module(name).add_parser(_WithHelp(subparsers, help))
-        _complete(command if command is not None else subparsers.choices[name])
+    for name, _, help in [row for row in COMMANDS if row[0] == command] or COMMANDS:
+        made = command_module(name).add_parser(_WithHelp(subparsers, help))
+        _complete(made if made is not None else subparsers.choices[name])
     return parser
 
 
@@ -114,7 +117,7 @@ def entry(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
-    parser = build_parser()
+    parser = build_parser(arguments[0] if arguments else None)
     _, unknown = parser.parse_known_args(_spelled_out(arguments), args)
     if unknown:
         _parser_of(parser, args).error(f"unrecognized arguments: {' '.join(unknown)}")

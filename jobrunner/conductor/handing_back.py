@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from jobrunner.boards.board import Board
 from jobrunner.errors import StoreUnavailable
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.store import Store, board_entry
+from jobrunner.persistence.store import Store
 from jobrunner.persistence.unowned import running_of
 
 log = logging.getLogger(__name__)
@@ -25,9 +25,8 @@ def give_back(database: Database, board: Board, owner: str, *, handed_back: Iter
     released = set(board.release_owner(owner))
     try:
         forgotten = {*handed_back, *running_of(database, owner)} - released
-        found = Store(database).get_many(sorted(forgotten)).values() if forgotten else ()
+        open_ = Store(database).entries(sorted(forgotten))
     except StoreUnavailable as error:
         log.warning("%s What the board has forgotten is left to the leader.", error.message)
         return len(released)
-    open_ = [board_entry(job) for job in found if not job.state.is_terminal and job.parked is None]
     return len(released) + (board.post(open_) if open_ else 0)

@@ -30,13 +30,12 @@ from jobrunner.boards.board import Board, BoardRow
 from jobrunner.conductor.failover import move
 from jobrunner.conductor.waker import Waker
 from jobrunner.jobs.following import follow, follow_all
-from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import conductors_gone, list_nodes, take_lease
 from jobrunner.persistence.overdue import end_overdue
 from jobrunner.persistence.passing import call_late, sweep
 from jobrunner.persistence.placing import pins
-from jobrunner.persistence.store import Store, board_entry
+from jobrunner.persistence.store import Store
 from jobrunner.persistence.unowned import note_waiting, unexplained
 
 log = logging.getLogger(__name__)
@@ -136,16 +135,13 @@ class Reconciler:
         after: int | None = 0
         forgotten: set[str] = set()
         while after is not None:
-            entries, after = self._store.open_entries(after=after, limit=PAGE)
-            known = self._board.known([entry.job_id for entry in entries])
-            missing = [entry for entry in entries if entry.job_id not in known]
-            running = self._kept_elsewhere([entry.job_id for entry in missing])
+            open_, after = self._store.open_ids(after=after, limit=PAGE)
+            known = self._board.known(open_)
+            missing = [job_id for job_id in open_ if job_id not in known]
+            running = self._kept_elsewhere(missing)
             forgotten |= running
-            due = [
-                entry for entry in missing if entry.job_id not in running or entry.job_id in self._forgotten
-            ]
-            if due:
-                posted += self._board.post(due)
+            due = [job_id for job_id in missing if job_id not in running or job_id in self._forgotten]
+            posted += self._post(due)
         self._forgotten = forgotten
         _tell_posted(posted)
         return posted
@@ -154,11 +150,14 @@ class Reconciler:
         """Between rounds, which may be far apart: post what the last one left to conductors that have not done it."""
         if not self._forgotten:
             return
-        jobs = self._store.get_many(sorted(self._forgotten)).values()
+        running = self._store.owners_of_running(sorted(self._forgotten))
         self._forgotten = set()
-        entries = [board_entry(job) for job in jobs if job.state is JobState.RUNNING]
-        if entries:
-            _tell_posted(self._board.post(entries))
+        _tell_posted(self._post(list(running)))
+
+    def _post(self, job_ids: Sequence[str]) -> int:
+        """Post jobs as they are by now, if they still are for the board; how many."""
+        entries = self._store.entries(job_ids)
+        return self._board.post(entries) if entries else 0
 
     def _kept_elsewhere(self, job_ids: Sequence[str]) -> set[str]:
         """Those of the jobs that run at conductors of which it is not known that they are gone."""
@@ -198,8 +197,7 @@ class Reconciler:
         strayed = [job_id for job_id, node in right.items() if waiting[job_id] != node]
         if strayed:
             log.warning("%d jobs waited on the board for a wrong node", len(strayed))
-            jobs = self._store.get_many(strayed).values()
-            entries = [board_entry(job) for job in jobs if not job.state.is_terminal and job.parked is None]
+            entries = self._store.entries(strayed)
             move(self._board, entries, holder=f"{self._holder}/moving", lease=self._lease)
 
     def note_unclaimable(self) -> int:

@@ -26,6 +26,7 @@ from jobrunner.conductor.apart import Apart
 from jobrunner.conductor.channel import Message
 from jobrunner.conductor.chores import Chores, Figures
 from jobrunner.conductor.clock import boottime
+from jobrunner.conductor.footprint import keep_small
 from jobrunner.conductor.forks import ForkServer
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.limited import ConfiguredLimits
@@ -128,6 +129,7 @@ class Supervisor:
 
     def _run(self) -> int:
         self._connect()
+        keep_small()
         self._learn_what_is_wished()
         with Wakeup(self._on_signal) as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ, None)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from jobrunner.boards.board import Board
 from jobrunner.config import Config
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.store import Store
-from jobrunner.plugins.registry import Registry
+
+if TYPE_CHECKING:
+    from jobrunner.plugins.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ COUNTED = 1000
 BRANCHES_MAX = 40
 """With more combinations of states and types than this, the database may find its own way."""
 
+_ROWS = sa.select(jobs)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobFilter:
@@ -84,9 +86,10 @@ def newest_first(wanted: JobFilter, *, limit: int, before: int | None) -> sa.Sel
 
 
 def open_oldest_first(*, after: int, limit: int) -> sa.Select[Any]:
-    """The rows of a page of open jobs above the mark ``after``; without those that are parked."""
+    """Places and ids of a page of open jobs above the mark ``after``; without those that are parked."""
     on_board = [jobs.c.seq > after, jobs.c.parked.is_(None)]
-    return _page(_branches(JobFilter(states=OPEN_STATES)), on_board, jobs.c.seq.asc(), limit)
+    branches = _branches(JobFilter(states=OPEN_STATES))
+    return _page(branches, on_board, jobs.c.seq.asc(), limit, what=sa.select(jobs.c.seq, jobs.c.id))
 
 
 def _tagged_page(
@@ -180,15 +183,17 @@ def _page(
     conditions: list[sa.ColumnElement[bool]],
     order: sa.ColumnElement[Any],
     limit: int,
+    *,
+    what: sa.Select[Any] = _ROWS,
 ) -> sa.Select[Any]:
     if len(branches) == 1:
-        return branches[0].of(sa.select(jobs)).where(*conditions).order_by(order).limit(limit)
+        return branches[0].of(what).where(*conditions).order_by(order).limit(limit)
     pages = [
         sa.select(branch.of(sa.select(jobs.c.seq)).where(*conditions).order_by(order).limit(limit).subquery())
         for branch in branches
     ]
     found = sa.union_all(*pages).subquery("found")
-    return sa.select(jobs).join(found, jobs.c.seq == found.c.seq).order_by(order).limit(limit)
+    return what.join(found, jobs.c.seq == found.c.seq).order_by(order).limit(limit)
 
 
 def _other_conditions(wanted: JobFilter) -> list[sa.ColumnElement[bool]]:

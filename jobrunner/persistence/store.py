@@ -1,6 +1,6 @@
 """The store's jobs: finding and paging through them. The rows of ``jobs`` are the truth about every job.
 
-Costs: ``get`` one query by unique index; ``page`` and ``open_entries`` one query by index. How jobs are posted is in
+Costs: ``get`` one query by unique index; ``page`` and ``open_ids`` one query by index. How jobs are posted is in
 posting.py, who owns a job in ownership.py, how it ends in settling.py, what its flow did in flows.py.
 """
 
@@ -24,6 +24,8 @@ from jobrunner.persistence.tables import events, jobs, settings
 __all__ = ["Inserted", "JobFilter", "NewJobset", "Store", "board_entry"]
 
 LOOKUP_BATCH = 500
+ROWS_AT_ONCE = 100
+"""Whole rows that are held at once to look at some numbers of each: parameters and results may be large."""
 
 
 class Store:
@@ -174,17 +176,23 @@ class Store:
                 broken.append(error)
         return page, (rows[limit - 1]["seq"] if len(rows) > limit else None), broken
 
-    def open_entries(self, *, after: int = 0, limit: int = 500) -> tuple[list[BoardEntry], int | None]:
-        """A page of what the board should hold, oldest first, for the reconciler; and the mark of the next page."""
+    def open_ids(self, *, after: int = 0, limit: int = 500) -> tuple[list[str], int | None]:
+        """A page of the jobs that should stand on the board, oldest first; and the mark of the next page.
+
+        Reads nothing else of them: the reconciler looks at all that are open, and mostly nothing is to be done.
+        """
         with self.database.read() as connection:
-            rows = connection.execute(listing.open_oldest_first(after=after, limit=limit)).mappings().all()
+            rows = connection.execute(listing.open_oldest_first(after=after, limit=limit)).all()
+        return [row.id for row in rows], (rows[-1].seq if len(rows) == limit else None)
+
+    def entries(self, job_ids: Sequence[str]) -> list[BoardEntry]:
+        """What the board should hold now of these jobs: nothing of those that ended, are parked, or cannot be read."""
         entries: list[BoardEntry] = []
-        for row in rows:
-            try:
-                entries.append(board_entry(job_from_row(row)))
-            except CorruptRow:
-                continue
-        return entries, (rows[-1]["seq"] if len(rows) == limit else None)
+        for start in range(0, len(job_ids), ROWS_AT_ONCE):
+            found = self.get_many(job_ids[start : start + ROWS_AT_ONCE]).values()
+            open_ = [job for job in found if not job.state.is_terminal and job.parked is None]
+            entries += [board_entry(job) for job in open_]
+        return entries
 
     def counts(self) -> dict[JobState, int]:
         """How many jobs are in each open state; finished ones are not counted, there may be millions."""

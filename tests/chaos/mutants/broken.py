@@ -208,9 +208,9 @@ def _missing(reconciler: Reconciler) -> list[BoardEntry]:
     found: list[BoardEntry] = []
     after: int | None = 0
     while after is not None:
-        entries, after = reconciler._store.open_entries(after=after, limit=PAGE)
-        known = reconciler._board.known([entry.job_id for entry in entries])
-        found += [entry for entry in entries if entry.job_id not in known]
+        open_, after = reconciler._store.open_ids(after=after, limit=PAGE)
+        known = reconciler._board.known(open_)
+        found += reconciler._store.entries([job_id for job_id in open_ if job_id not in known])
     return found
 
 

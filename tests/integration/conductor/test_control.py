@@ -200,7 +200,7 @@ def test_a_job_that_is_deleted_while_it_waits_is_never_run(both: Cluster) -> Non
     gone, stays = both.post_many("quick", count=2)
     both.context.board.withdraw([gone])
     remove.delete(both.context, gone)
-    both.context.board.post(both.context.store.open_entries()[0])
+    both.context.board.post(both.context.store.entries(both.context.store.open_ids()[0]))
     both.start()
     both.succeeded(stays)
     assert both.context.store.states([gone]) == {}

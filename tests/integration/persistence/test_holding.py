@@ -42,7 +42,7 @@ def test_a_waiting_job_is_parked_at_once_and_goes_on_when_resumed(stage: Stage) 
     assert (is_held(job), changed, job) == (True, True, stage.store.get(job_id))
     assert begin(stage.database, [job_id], owner=OWNER, node=NODE).parked == [job_id]
     assert suspend(stage.database, job_id) == (job, False)
-    assert stage.store.open_entries()[0] == []
+    assert stage.store.open_ids()[0] == []
     assert stage.store.on_board([job_id]) == set()
     resumed, changed = resume(stage.database, job_id)
     assert (resumed.state, resumed.parked, resumed.held, resumed.note) == (

@@ -23,7 +23,7 @@ from jobrunner.persistence.beginning import begin
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.ownership import request_cancel, retry
 from jobrunner.persistence.schema import upgrade
-from jobrunner.persistence.store import JobFilter, Store
+from jobrunner.persistence.store import JobFilter, Store, board_entry
 from jobrunner.persistence.tables import events, jobs, settings
 from jobrunner.persistence.wishes import wishes
 from tests.support.journals import NODE, OWNER, watched
@@ -213,7 +213,7 @@ def test_pages_of_several_states_go_on_where_they_stopped(store: Store) -> None:
     assert seen == [job_id for number, job_id in enumerate(ids) if number % 3 < 2][::-1]
 
 
-def test_open_entries_are_all_open_jobs_that_are_not_parked_oldest_first(store: Store) -> None:
+def test_open_ids_are_those_of_all_open_jobs_that_are_not_parked_oldest_first(store: Store) -> None:
     ids = post(store, 25)
     for number, job_id in enumerate(ids):
         change(store, job_id, state=("SUCCEEDED", "WAITING", "RUNNING", "SUSPENDED", "SCHEDULED")[number % 5])
@@ -222,10 +222,24 @@ def test_open_entries_are_all_open_jobs_that_are_not_parked_oldest_first(store: 
     seen: list[str] = []
     after: int | None = 0
     while after is not None:
-        entries, after = store.open_entries(after=after, limit=4)
-        seen += [entry.job_id for entry in entries]
+        page, after = store.open_ids(after=after, limit=4)
+        seen += page
     assert seen == [job_id for number, job_id in enumerate(ids) if number % 5]
     assert store.counts() == {state: 5 for state in JobState if not state.is_terminal}
+
+
+def test_entries_are_of_jobs_that_are_for_the_board_now(store: Store) -> None:
+    waiting, ended, parked = post(store, 3)
+    change(store, ended, state="SUCCEEDED")
+    change(store, parked, state="BLOCKED", parked="after")
+    assert store.entries([waiting, ended, parked, "unknown"]) == [board_entry(store.get(waiting))]
+
+
+def test_entries_of_more_jobs_than_are_read_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = post(store, 7)
+    monkeypatch.setattr("jobrunner.persistence.store.ROWS_AT_ONCE", 3)
+    assert {entry.job_id for entry in store.entries(ids)} == set(ids)
+    assert store.entries([]) == []
 
 
 # Rows that somebody broke
@@ -270,7 +284,7 @@ def harms_itself_only(store: Store, before: str, broken: str, after: str) -> Non
     assert [error.message for error in bad] == [caught.value.message]
     assert set(store.get_many([before, broken, after])) == {before, after}
     assert {before, after} <= set(store.states([before, broken, after]))
-    assert {before, after} == {entry.job_id for entry in store.open_entries()[0]}
+    assert {before, after} == {entry.job_id for entry in store.entries([before, broken, after])}
     store.counts()
     begun = begin(store.database, [before, broken, after], owner=OWNER, node=NODE)
     assert ({job.id for job in begun.started}, begun.corrupt) == ({before, after}, [broken])
