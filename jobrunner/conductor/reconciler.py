@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 LEASE_NAME = "reconciler"
 PAGE = 500
+"""Jobs that are looked for on the board at once, by their ids."""
+ROWS = 200
+"""Rows of the board that are held at once: some 2 KB each."""
 SHARE = 20
 """A round is followed by a pause of so many times its length."""
 
@@ -173,7 +176,7 @@ class Reconciler:
         withdrawn = 0
         mark: str | None = None
         while True:
-            rows, mark = self._board.list(after=mark, limit=PAGE)
+            rows, mark = self._board.list(after=mark, limit=ROWS)
             ids = [row.entry.job_id for row in rows]
             wanted = self._store.on_board(ids)
             gone = [job_id for job_id in ids if job_id not in wanted]

@@ -9,6 +9,7 @@ text reads until it has found enough.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -85,11 +86,16 @@ def newest_first(wanted: JobFilter, *, limit: int, before: int | None) -> sa.Sel
     return _page(_branches(wanted), conditions, jobs.c.seq.desc(), limit)
 
 
-def open_oldest_first(*, after: int, limit: int) -> sa.Select[Any]:
-    """Places and ids of a page of open jobs above the mark ``after``; without those that are parked."""
-    on_board = [jobs.c.seq > after, jobs.c.parked.is_(None)]
+@functools.cache
+def open_oldest_first() -> sa.Select[Any]:
+    """Places and ids of a page of open jobs above the mark ``after``, ``most`` of them; without those that are parked.
+
+    Made once: a reconciler asks again and again, and to make it anew leaves more garbage than there are jobs in a page.
+    """
+    on_board = [jobs.c.seq > sa.bindparam("after", type_=sa.BigInteger), jobs.c.parked.is_(None)]
     branches = _branches(JobFilter(states=OPEN_STATES))
-    return _page(branches, on_board, jobs.c.seq.asc(), limit, what=sa.select(jobs.c.seq, jobs.c.id))
+    most = sa.bindparam("most", type_=sa.Integer)
+    return _page(branches, on_board, jobs.c.seq.asc(), most, what=sa.select(jobs.c.seq, jobs.c.id))
 
 
 def _tagged_page(
@@ -182,7 +188,7 @@ def _page(
     branches: list[_Branch],
     conditions: list[sa.ColumnElement[bool]],
     order: sa.ColumnElement[Any],
-    limit: int,
+    limit: int | sa.BindParameter[int],
     *,
     what: sa.Select[Any] = _ROWS,
 ) -> sa.Select[Any]:

@@ -181,8 +181,9 @@ class Store:
 
         Reads nothing else of them: the reconciler looks at all that are open, and mostly nothing is to be done.
         """
+        values = {"after": after, "most": limit}
         with self.database.read() as connection:
-            rows = connection.execute(listing.open_oldest_first(after=after, limit=limit)).all()
+            rows = connection.execute(listing.open_oldest_first(), values).all()
         return [row.id for row in rows], (rows[-1].seq if len(rows) == limit else None)
 
     def entries(self, job_ids: Sequence[str]) -> list[BoardEntry]:
