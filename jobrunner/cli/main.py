@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from jobrunner.cli import output
-from jobrunner.cli.options import Parser, add_common, empty_namespace
-from jobrunner.cli.post_options import SPELLED_OUT
+from jobrunner.cli.options import SPELLED_OUT, Parser, add_common, empty_namespace
 from jobrunner.errors import EXIT_INTERRUPTED, EXIT_JOB_FAILED, EXIT_OK, EXIT_USAGE, JobrunnerError
 
 EXIT_BROKEN_PIPE = 141

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import re
 import sys
 import time
@@ -26,6 +25,8 @@ COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 )
 
 SHOWN_CHOICES = 12
+SPELLED_OUT = "--hierarchy=tree"
+"""What ``--hierarchy`` alone means."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -128,7 +129,7 @@ def job_state(text: str) -> str:
     names = [state.value for state in JobState]
     if word.upper() in names:
         return word.upper()
-    close = difflib.get_close_matches(word.upper(), [*names, "OPEN", "FINISHED"], n=1)
+    close = _closest(word.upper(), [*names, "OPEN", "FINISHED"])
     suggestion = f"; did you mean {close[0].lower()}?" if close else ""
     raise argparse.ArgumentTypeError(
         f"{text!r} is no state{suggestion} (there are open, finished, {', '.join(names).lower()})"
@@ -147,16 +148,23 @@ def _with_suggestion(message: str, known: Iterable[str]) -> str:
     """argparse's message, with what may have been meant."""
     unknown = re.fullmatch(r"unrecognized arguments: (--[^\s=]+)(.*)", message)
     if unknown is not None:
-        close = difflib.get_close_matches(unknown[1], known, n=1)
+        close = _closest(unknown[1], known)
         return f"there is no option {unknown[1]}" + (f"; did you mean {close[0]}?" if close else "")
     invalid = re.fullmatch(r"argument (.*): invalid choice: '([^']*)' \(choose from (.*)\)", message)
     if invalid is None:
         return message
     what, given, listed = invalid.groups()
     choices = [choice.strip(" '") for choice in listed.split(",")]
-    close = difflib.get_close_matches(given, choices, n=1)
+    close = _closest(given, choices)
     start = f"{what} cannot be {given!r}" if what.startswith("-") else f"there is no {what.lower()} {given!r}"
     if close:
         return f"{start}; did you mean {close[0]}?"
     more = " ..." if len(choices) > SHOWN_CHOICES else ""
     return f"{start} (there are {', '.join(choices[:SHOWN_CHOICES])}{more})"
+
+
+def _closest(word: str, known: Iterable[str]) -> list[str]:
+    """The one that was probably meant, or none; what finds it is not imported for nothing."""
+    import difflib
+
+    return difflib.get_close_matches(word, known, n=1)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from jobrunner.cli import output
 from jobrunner.cli.context import load_registry, open_context
-from jobrunner.cli.options import COMMON, Parser, add_common, empty_namespace
-from jobrunner.cli.post_options import SPELLED_OUT, TypeAndRest, add_post_options, adjusted
+from jobrunner.cli.options import COMMON, SPELLED_OUT, Parser, add_common, empty_namespace
+from jobrunner.cli.post_options import TypeAndRest, add_post_options, adjusted
 from jobrunner.cli.post_references import linked
 from jobrunner.cli.post_type import parse_type_options
 from jobrunner.errors import UsageError

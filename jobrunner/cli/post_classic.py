@@ -7,8 +7,9 @@ import contextlib
 import sys
 
 from jobrunner.cli.context import open_context
+from jobrunner.cli.options import SPELLED_OUT
 from jobrunner.cli.post import finish, print_flow
-from jobrunner.cli.post_options import SPELLED_OUT, adjusted
+from jobrunner.cli.post_options import adjusted
 from jobrunner.cli.post_references import linked, referring
 from jobrunner.errors import EXIT_OK, UsageError
 from jobrunner.jobs import post

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from jobrunner.plugins.registry import JobType
 
 FORMS = ("tree", "dot", "mermaid", "svg")
-SPELLED_OUT = "--hierarchy=tree"
 LABEL_LIMIT = 255
 """Characters; what the columns hold."""
 

@@ -6,7 +6,6 @@ do it at all. The process is the user's before any code of a plugin's is loaded,
 
 from __future__ import annotations
 
-import ctypes
 import grp
 import os
 import pwd
@@ -67,6 +66,8 @@ def become(account: Account) -> None:
 
     No program that this process starts gains anything by a setuid bit, either.
     """
+    import ctypes
+
     os.setgroups(account.groups)
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)

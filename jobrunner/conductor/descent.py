@@ -10,7 +10,6 @@ begins meanwhile, no stranger gets one.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 from collections import deque
@@ -26,6 +25,8 @@ WAITED_TIMES = slice(13, 15)
 
 def take_in_orphans() -> None:
     """From here on whatever is started below this process becomes its child when its own parent has ended."""
+    import ctypes
+
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (1, 0, 0, 0)))
 
 
