@@ -18,7 +18,7 @@ from jobrunner.conductor.reconciler import Reconciler
 from jobrunner.model import CancelMode, JobClass, JobState, Posting
 from jobrunner.persistence import beginning, ownership
 from jobrunner.persistence.nodes import ALIVE_MS, node_stopped, report_node
-from jobrunner.persistence.store import board_entry
+from jobrunner.persistence.store import Store, board_entry
 from jobrunner.persistence.tables import jobs, nodes
 from jobrunner.persistence.unowned import hand_back_of, note_waiting
 from jobrunner.plugins.registry import Capability, Registry
@@ -178,6 +178,44 @@ def test_what_is_missing_is_posted_and_what_ended_is_withdrawn(runs: Runs, board
     assert done is not None
     assert (done.posted, done.withdrawn) == (1, 1)
     assert board.known([there, missing, ended]) == {there, missing}
+
+
+def test_a_round_holds_no_more_than_a_page_and_whole_rows_only_of_what_is_missing(
+    runs: Runs, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, missing, ended = post(runs, board, 3), post(runs, None, 3), post(runs, board, 3)
+    with runs.database.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.id.in_(ended)).values(state="SUCCEEDED"))
+    held: list[int] = []
+    rows: list[str] = []
+    known, page, get_many = board.known, board.list, Store.get_many
+    monkeypatch.setattr("jobrunner.conductor.reconciler.PAGE", 2)
+    monkeypatch.setattr("jobrunner.conductor.reconciler.ROWS", 2)
+    monkeypatch.setattr(board, "known", lambda ids: held.append(len(ids)) or known(ids))
+    monkeypatch.setattr(board, "list", lambda **given: held.append(given["limit"]) or page(**given))
+    monkeypatch.setattr(Store, "get_many", lambda self, ids: rows.extend(ids) or get_many(self, ids))
+    done = reconciler(runs, board).run_if_leader()
+    assert done is not None
+    assert (done.posted, done.withdrawn) == (3, 3)
+    assert max(held) == 2
+    assert sorted(rows) == sorted(missing)
+    assert known([*there, *missing, *ended]) == {*there, *missing}
+
+
+def test_a_job_that_ended_while_the_board_was_asked_is_not_posted(
+    runs: Runs, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [job_id] = post(runs, None)
+
+    def nothing_known(ids: list[str]) -> set[str]:
+        with runs.database.write() as connection:
+            connection.execute(jobs.update().where(jobs.c.id == job_id).values(state="SUCCEEDED"))
+        return set()
+
+    known = board.known
+    monkeypatch.setattr(board, "known", nothing_known)
+    assert reconciler(runs, board).repost_missing() == 0
+    assert known([job_id]) == set()
 
 
 def test_a_running_job_is_left_to_its_conductor_for_one_round(runs: Runs, board: Board) -> None:

@@ -54,6 +54,15 @@ def test_every_command_has_a_parser_help_and_the_common_options() -> None:
         assert leaf.format_help()
 
 
+def test_a_command_makes_no_other_commands_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    real = main.command_module
+    monkeypatch.setattr(main, "command_module", lambda name: made.append(name) or real(name))
+    assert list(commands(main.build_parser("nodes"))) == ["nodes"] == made
+    for other in ("nods", "--config", None):
+        assert len(commands(main.build_parser(other))) == len(main.COMMANDS)
+
+
 def test_the_parsers_need_the_standard_library_only() -> None:
     program = (
         "import sys\n"
