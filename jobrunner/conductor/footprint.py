@@ -1,7 +1,7 @@
 """The supervisor's memory, which every node spends beside that of its jobs; so it is kept small.
 
-Most of it is what is imported: a test names what must not be. What it looks at page by page leaves garbage in cycles,
-of SQLAlchemy's queries; while the command line's rare collections let that pile up, 20,000 open jobs cost 5 MB.
+Most of it is what is imported; a test names what must not be. What a process that lives long asks the database leaves
+garbage in cycles, which piles up by the megabyte when collections are as rare as the command line makes them.
 """
 
 from __future__ import annotations
