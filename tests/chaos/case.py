@@ -47,13 +47,39 @@ def read_evidence(directory: Path) -> list[Line]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Beats:
+    """When a command that a job had started lived, as it said itself: its first word and its last."""
+
+    job: str
+    attempt: int
+    epoch: int
+    owner: str
+    first_us: int
+    last_us: int
+
+
+def read_beats(directory: Path) -> list[Beats]:
+    """Of all commands that came so far as to say anything, in the order in which they began."""
+    found: list[Beats] = []
+    for path in directory.glob("*.beats"):
+        text = path.read_text()
+        whose, *beats = text[: text.rfind("\n") + 1].splitlines() or [""]
+        if beats:
+            said = json.loads(whose)
+            found.append(Beats(**said, first_us=int(beats[0]), last_us=int(beats[-1])))
+    return sorted(found, key=lambda one: one.first_us)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
     """What a user posts: a type with parameters, and how such a job may end.
 
     ``words`` must stand in the error of a job that ends badly. ``deadly`` jobs take their owners with them. ``runs`` is
     how many attempts a job of it needs to come to its end, ``signals`` how many signals it takes, ``waits`` for how
     many seconds it waits for a time. One with ``members`` is a jobset of those, each of which comes after others of
-    them by their places.
+    them by their places. One with a ``node`` is pinned to it, one that is for several (``on``) is a jobset with a job
+    for each. One that ``expires`` does so in so many seconds. Of those with one word in ``only`` one is open at
+    most.
     """
 
     name: str
@@ -70,12 +96,20 @@ class Kind:
     waits: float = 0.0
     after: tuple[After, ...] = ()
     members: tuple[Kind, ...] = ()
+    node: str | None = None
+    on: tuple[str, ...] = ()
+    expires: float = 0.0
+    only: str | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether it asks for nothing but to be run: a conductor of another kind can do that, too."""
-        more = (self.members, self.after, self.signals, self.waits, self.runs > 1)
+        more = (self.members, self.after, self.signals, self.waits, self.runs > 1, *self._conditions)
         return not any(more) and self.policies == NO_POLICIES
+
+    @property
+    def _conditions(self) -> tuple[object, ...]:
+        return self.node, self.on, self.expires, self.only
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +160,10 @@ class Kept:
     """Jobs that went on since others had ended, and when, in milliseconds."""
     members: list[tuple[str, str, str, bool]] = field(default_factory=list)
     """Of the members of each jobset: set, job, state, and whether it was skipped."""
+    times: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    """When each job expires, and when its present attempt was started; in milliseconds."""
+    customers: dict[str, str] = field(default_factory=dict)
+    """For whom each job is of which there is one at a time for each of them."""
     jobsets: dict[str, tuple[str, dict[str, int]]] = field(default_factory=dict)
     """What a user is told of each jobset: its state, and how many of its jobs are in which."""
 
@@ -172,6 +210,8 @@ class Absence:
     machine: str
     begin_us: int
     end_us: int
+    stood_still: bool = False
+    """It did not die: what it had under way went on after that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,7 +241,8 @@ class Case:
     by role, and ``behind`` what each used after a rest at the end. ``starts`` counts the conductors that were started,
     ``given_up`` tells of those that ended though nobody wanted them to, ``exit_codes`` are those of the others.
     ``bites`` counts how often a fault met what it was meant for. ``operations`` are what users did to jobs, ``sent``
-    the signals that were acknowledged, and ``kept`` is what the tables hold in the end.
+    the signals that were acknowledged, and ``kept`` is what the tables hold in the end. ``beats`` are of the commands
+    that jobs in processes of their own had started.
     """
 
     lease: float
@@ -225,3 +266,4 @@ class Case:
     operations: list[Operation] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     kept: Kept = field(default_factory=Kept)
+    beats: list[Beats] = field(default_factory=list)

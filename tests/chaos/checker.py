@@ -46,7 +46,7 @@ class Tally:
 
 def check_all(case: Case) -> list[Tally]:
     """Every invariant in turn."""
-    from tests.chaos import lives, owners
+    from tests.chaos import lives, owners, terms
     from tests.chaos.outcomes import conductors_stay, harm_stays, outcomes_fit
     from tests.chaos.speed import returns_to_rest, takes_over_in_time
 
@@ -68,6 +68,10 @@ def check_all(case: Case) -> list[Tally]:
         ("I14", "what is suspended starts nothing until it is resumed", lives.holds_fit),
         ("I15", "no more permits than units, and none is left", lives.permits_fit),
         ("I16", "a jobset is as its members are", lives.jobsets_fit),
+        ("I17", "what a job started has ended before the job goes on elsewhere", terms.commands_are_gone),
+        ("I18", "what expired was never started, and nothing is after its time", terms.expiry_fits),
+        ("I19", "a job that waits for a node is taken by that node", terms.places_fit),
+        ("I20", "of unique jobs one is open at a time", terms.one_is_open),
         ("E", "every job ends as its type is meant to, and says why", outcomes_fit),
         ("C", "a corrupted row harms its own job only, in plain words", harm_stays),
         ("S", "a conductor goes on until it is told to leave, and leaves in order", conductors_stay),

@@ -77,7 +77,7 @@ class Fault(abc.ABC):
 
     Of the class: how often it comes (``weight``), how long it lasts (``lasts``, in seconds; ``leases`` if it is told in
     leases), whether takeovers are slower meanwhile through no fault of a conductor's (``disturbs``), and whether its
-    machine can take nothing over meanwhile (``takes_away``).
+    machine can take nothing over meanwhile (``takes_away``), though it does not die (``stands_still``).
     """
 
     name: ClassVar[str]
@@ -86,6 +86,7 @@ class Fault(abc.ABC):
     leases: ClassVar[bool] = False
     disturbs: ClassVar[bool] = False
     takes_away: ClassVar[bool] = False
+    stands_still: ClassVar[bool] = False
 
     def __init__(self, world: World, draw: Draw) -> None:
         self.world = world
@@ -112,7 +113,12 @@ class Fault(abc.ABC):
         if self.takes_away:
             ends_us = now_us() + int(STARTING_S * 1e6)
             self.world.absences.append(
-                Absence(machine=self.machine.name, begin_us=self._began_us, end_us=ends_us)
+                Absence(
+                    machine=self.machine.name,
+                    begin_us=self._began_us,
+                    end_us=ends_us,
+                    stood_still=self.stands_still,
+                )
             )
 
     @abc.abstractmethod

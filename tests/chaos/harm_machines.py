@@ -101,6 +101,7 @@ class StandsStill(Fault):
     lasts = (1.5, 4.0)
     leases = True
     takes_away = True
+    stands_still = True
     supervisor_only = False
     _pid = 0
 

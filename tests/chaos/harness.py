@@ -18,11 +18,11 @@ from typing import Any, cast
 
 from jobrunner.conductor.run import RETRY_ELSEWHERE_S
 from tests.chaos import faults, gauges, history
-from tests.chaos.case import Case, Harm, Kept, Kind, Posted, Use, read_evidence
+from tests.chaos.case import Case, Harm, Kept, Kind, Posted, Use, read_beats, read_evidence
 from tests.chaos.harm_servers import SCRATCH, SQL_ERRORS
 from tests.chaos.machines import Machine, now_us
 from tests.chaos.meddlers import Meddlers
-from tests.chaos.records import TERMINAL
+from tests.chaos.records import TERMINAL, named_deaths
 from tests.chaos.stage import USERS, Stage
 from tests.chaos.systems import Client, LifeClient, System, Unavailable
 from tests.chaos.users import Users, draw_kinds
@@ -307,14 +307,16 @@ class Harness:
         client.close()
         for machine in self.machines.values():
             machine.stop()
+        evidence = read_evidence(self.evidence)
         return Case(
             lease=self.options.lease,
             has_epochs=self.system.has_epochs,
             posted=posted,
-            evidence=read_evidence(self.evidence),
+            evidence=evidence,
+            beats=read_beats(self.evidence),
             history=history.read(self.stage.store, self.stage.database_name),
             reports=self._users.reports,
-            deaths=self.world.deaths,
+            deaths=named_deaths(self.world.deaths, evidence),
             harms=harms,
             windows=self.world.windows,
             machines=tuple(self.machines),
@@ -349,6 +351,13 @@ class Harness:
                 for jobset, job, state, error in members
                 if jobset in wanted
             ],
+            times={
+                job: (ends, began) for job, ends, began in ask("SELECT id, expires_ms, started_ms FROM jobs")
+            },
+            customers={
+                job: json.loads(parameters)["customer"]
+                for job, parameters in ask("SELECT id, parameters FROM jobs WHERE type = 'chaos_only'")
+            },
             jobsets={jobset: client.look_at_set(jobset) for jobset in wanted},
         )
 

@@ -29,7 +29,8 @@ class Change:
 
     ``table`` is ``jobs``, ``flowdetails`` or ``atomdetails``; ``op`` is I, U or D. ``row`` is the job's id, or the
     flow's or atom's; ``parent`` the flow's job or the atom's flow. ``was`` is the state before. Of an atom, ``epoch``
-    and ``starts`` are those that its record names, ``digest`` is one of its result, and ``kind`` is TaskFlow's.
+    and ``starts`` are those that its record names, ``digest`` is one of its result, and ``kind`` is TaskFlow's. Of a
+    job, ``pin`` is the node that it waits for.
     """
 
     seq: int
@@ -50,6 +51,7 @@ class Change:
     digest: str | None = None
     kind: str | None = None
     parked: str | None = None
+    pin: str | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Change))
@@ -95,14 +97,14 @@ _TABLE = """CREATE TABLE {table} (
     seq {key}, at_us BIGINT NOT NULL, conn BIGINT NOT NULL, tab VARCHAR(16) NOT NULL, op CHAR(1) NOT NULL,
     row_id VARCHAR(64) NOT NULL, parent VARCHAR(64), name VARCHAR(255), state VARCHAR(255), was VARCHAR(255),
     epoch BIGINT, attempt INT, owner VARCHAR(255), deaths INT, starts INT, digest VARCHAR(64), kind VARCHAR(16),
-    parked VARCHAR(16))"""
+    parked VARCHAR(16), pin VARCHAR(255))"""
 _PRESENT = "SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema}'"
 
 _SAID: dict[str, dict[str, str]] = {
     "jobs": {
         "row_id": "{row}.id", "name": "{row}.type", "state": "{row}.state", "epoch": "{row}.epoch",
         "attempt": "{row}.attempt", "owner": "{row}.owner", "deaths": "{row}.deaths",
-        "parked": "{row}.parked",
+        "parked": "{row}.parked", "pin": "{row}.node_pin",
     },
     "flowdetails": {
         "row_id": "{row}.uuid", "parent": "{row}.parent_uuid", "name": "{row}.name", "state": "{row}.state",

@@ -21,6 +21,8 @@ from tests.chaos.systems import Servers, System
 PR_SET_PDEATHSIG = 1
 STOP_S = 15.0
 TAIL_LINES = 30
+ALONE = "alone"
+"""The place of all workers that run one job each, and of those that wait for one."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,12 +33,14 @@ class Death:
 
     :param owner: how the identity of each begins
     :param slot: the worker's place in its conductor; None for all of them
+    :param pid: of a worker that was alone, and shares its place with others
     :param until_us: when those that only stood still went on
     """
 
     owner: str
     at_us: int
     slot: str | None = None
+    pid: int | None = None
     until_us: int | None = None
 
     def killed(self, owner: str) -> bool:
@@ -194,7 +198,7 @@ class Machine:
         if found is None:
             return None
         worker, slot = found
-        death = self._death(slot=slot)
+        death = self._death(slot=slot, pid=worker.pid if slot == ALONE else None)
         _each([worker], psutil.Process.kill)
         return death
 
@@ -230,11 +234,11 @@ class Machine:
 
     def kill_fork_server(self) -> Death | None:
         """SIGKILL for what its workers come from, and go with; None if there is none."""
-        others = self.processes()["other"]
-        if not others:
+        found = [child for process in self.processes()["supervisor"] for child in _children(process)]
+        if not found:
             return None
         death = self._death()
-        _each(others, psutil.Process.kill)
+        _each(found, psutil.Process.kill)
         return death
 
     def pause(self, *, supervisor_only: bool = False) -> Death:
@@ -252,13 +256,14 @@ class Machine:
         _each([*self.below(), *self.processes()["supervisor"]], psutil.Process.resume)
         self.paused = False
 
-    def _death(self, slot: str | None = None) -> Death:
-        return Death(owner=f"{self.name}:{self.pid}:", slot=slot, at_us=now_us())
+    def _death(self, slot: str | None = None, pid: int | None = None) -> Death:
+        return Death(owner=f"{self.name}:{self.pid}:", slot=slot, pid=pid, at_us=now_us())
 
     def _choose_worker(
         self, choose: Callable[[list[psutil.Process]], psutil.Process]
     ) -> tuple[psutil.Process, str] | None:
-        workers = sorted(self.processes()["worker"], key=lambda process: process.pid)
+        found = [process for process in self.processes()["worker"] if not _is_spare(process)]
+        workers = sorted(found, key=lambda process: process.pid)
         if not workers:
             return None
         worker = choose(workers)
@@ -287,6 +292,18 @@ def _slot(process: psutil.Process) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return slot if name == "jobrunner" and slot not in ("", "guard") else None
+
+
+def _is_spare(process: psutil.Process) -> bool:
+    """Whether it waits for a job of its own, as far as can be seen: it has started nothing."""
+    return _slot(process) == ALONE and not _children(process)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.children())
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _each(processes: list[psutil.Process], what: Callable[[psutil.Process], None]) -> None:

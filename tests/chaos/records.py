@@ -5,13 +5,29 @@ from __future__ import annotations
 import bisect
 import functools
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from jobrunner.model import JobState, flow_id
 from tests.chaos.case import Case, Line, Operation
 from tests.chaos.history import Change
+from tests.chaos.machines import Death
 
 TERMINAL = frozenset(state.value for state in JobState if state.is_terminal)
 TASK = "TASK_DETAIL"
+
+
+def named_deaths(deaths: Iterable[Death], evidence: Sequence[Line]) -> list[Death]:
+    """The deaths, those of workers that were alone by who they were; without those that had not begun anything."""
+    found: list[Death] = []
+    for death in deaths:
+        if death.pid is None:
+            found.append(death)
+            continue
+        lines = [line for line in evidence if line.pid == death.pid and line.wall_us <= death.at_us]
+        if lines and death.killed(lines[-1].owner):
+            found.append(replace(death, owner=lines[-1].owner))
+    return found
 
 
 class Records:

@@ -42,7 +42,7 @@ def takes_over_in_time(records: Records, tally: Tally) -> None:
     Not measured are takeovers that overlap with a time in which a server was down, hung, cut off from anybody, or had
     lost its data, until the lease and SLACK_S after that; those in which each other machine was away for a while, so
     that nobody may have been there to take over; and those whose next owner died as well before it came to anything,
-    for which its own death is measured.
+    for which its own death is measured. Jobs that wait for one node wait until that is back.
     """
     limit = records.case.lease + ALLOWED_S
     found: list[Takeover] = []
@@ -127,6 +127,8 @@ def _takeovers(records: Records, death: Death) -> list[Takeover]:
         last, after = changes[place], changes[place + 1 :]
         if last.state != "RUNNING" or last.owner is None or not death.killed(last.owner):
             continue
+        if last.pin is not None:
+            continue  # it waits for its node, however long that is away
         if records.superseded(last.owner, death.at_us):
             continue  # it had died before, of something else
         claim = next((change for change in after if (change.epoch or 0) > (last.epoch or 0)), None)

@@ -11,22 +11,24 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jobrunner import times
 from jobrunner.assemble import make_context
 from jobrunner.config import load_config
 from jobrunner.errors import (
     CorruptRow,
     JobNotFound,
     JobrunnerError,
+    NodeNotFound,
     StoreUnavailable,
     WaitTimedOut,
     WrongState,
 )
-from jobrunner.jobs import change, jobsets, look, post, remove, signals
+from jobrunner.jobs import change, fan_out, jobsets, look, post, remove, signals
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import Job, Posting
 from jobrunner.persistence.database import Database
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FLOWS = Path(__file__).with_name("flows")
+LABEL = "chaos"
+"""What each conductor is labelled with."""
 PATIENCE_S = 300.0
 """An outage of SQL that is shorter than this must cost no job."""
 
@@ -79,11 +83,19 @@ class Client(Protocol):
         """Let go of connections."""
 
 
-class LifeClient(Client, Protocol):
-    """A user's side of a system whose jobs can be retried, held, linked and signalled. For one thread."""
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """The jobs that a post was acknowledged for, each with its kind, and the set that they are in."""
 
-    def post_kind(self, kind: Kind, key: str | None) -> tuple[list[str], str | None]:
-        """Post a job, or the jobs of a set; their ids, and the set's, once that is acknowledged. Raises Unavailable."""
+    jobs: list[tuple[str, Kind]]
+    jobset: str | None = None
+
+
+class LifeClient(Client, Protocol):
+    """A user's side of a system whose jobs can be retried, held, linked, signalled and placed. For one thread."""
+
+    def post_kind(self, kind: Kind, key: str | None) -> Made:
+        """Post a job, or the jobs of a set; what there is once that is acknowledged. Raises Unavailable."""
 
     def operate(self, what: str, job_id: str) -> bool:
         """Suspend, resume, cancel, retry or delete a job; False if that was refused. Raises Unavailable."""
@@ -153,6 +165,7 @@ class Jobrunner:
             "JOBRUNNER_CONDUCTOR__PROCESSES": str(workers),
             "JOBRUNNER_CONDUCTOR__JOBS": str(self._slots),
             "JOBRUNNER_CONDUCTOR__GRACE": "5",
+            "JOBRUNNER_CONDUCTOR__LABELS": LABEL,
             "JOBRUNNER_FLOWS": str(FLOWS),
         }
 
@@ -187,23 +200,24 @@ class JobrunnerClient:
         except StoreUnavailable as error:
             raise Unavailable(error.message) from error
 
-    def post_kind(self, kind: Kind, key: str | None) -> tuple[list[str], str | None]:
+    def post_kind(self, kind: Kind, key: str | None) -> Made:
         members = kind.members or (kind,)
-        postings = [
-            Posting(
-                type=one.type,
-                parameters=one.parameters,
-                policies=one.policies,
-                after=one.after,
-                idempotency_key=None if key is None else f"{key}-{place}",
-            )
-            for place, one in enumerate(members)
-        ]
+        postings = [_posting(one, key, place) for place, one in enumerate(members)]
         with self._trouble():
-            if not kind.members:
-                return [post.post(self._context, postings[0]).job_id], None
+            if not kind.members and not kind.on:
+                return Made(jobs=[(post.post(self._context, postings[0]).job_id, kind)])
+            if kind.on:
+                postings = self._on_nodes(postings[0], kind.on)
+                members = tuple(replace(kind, node=posting.node) for posting in postings)
             made = jobsets.post_set(self._context, postings)
-            return [one.job_id for one in made.posted], made.id
+            ids = [one.job_id for one in made.posted]
+            return Made(jobs=list(zip(ids, members, strict=True)), jobset=made.id)
+
+    def _on_nodes(self, posting: Posting, targets: Sequence[str]) -> list[Posting]:
+        try:
+            return fan_out.on_nodes(self._context, posting, targets).postings
+        except NodeNotFound as error:  # all are away for the moment
+            raise Unavailable(error.message) from error
 
     def operate(self, what: str, job_id: str) -> bool:
         with self._trouble():
@@ -260,6 +274,18 @@ class JobrunnerClient:
     def close(self) -> None:
         if self._made is not None:
             self._made.close()
+
+
+def _posting(kind: Kind, key: str | None, place: int) -> Posting:
+    return Posting(
+        type=kind.type,
+        parameters=kind.parameters,
+        policies=kind.policies,
+        after=kind.after,
+        node=kind.node,
+        expires_ms=times.now_ms() + round(kind.expires * 1000) if kind.expires else None,
+        idempotency_key=None if key is None else f"{key}-{place}",
+    )
 
 
 def _wrong(error: JobrunnerError) -> Seen:

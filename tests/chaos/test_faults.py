@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from tests.chaos.conditions import conditions
 from tests.chaos.faults import PERIOD_S, STORM, Draw, Fault, NothingToBreak, World, catalogue, draw_schedule
 from tests.chaos.machines import Machine
 from tests.chaos.users import draw_kinds, kinds, lives
@@ -39,9 +40,8 @@ def test_a_calm_has_no_fault_that_disturbs() -> None:
 def test_each_kind_of_job_is_drawn() -> None:
     drawn = draw_kinds(random.Random(1), 120, "/nowhere")
     assert len(drawn) == 120
-    assert {kind.name for kind in drawn} == {
-        kind.name for _, kind in (*kinds("/nowhere"), *lives("/nowhere"))
-    }
+    known = (*kinds("/nowhere"), *lives("/nowhere"), *conditions("/nowhere"))
+    assert {kind.name for kind in drawn} == {kind.name for _, kind in known}
     plain = draw_kinds(random.Random(1), 120, "/nowhere", plain=True)
     assert all(kind.is_plain for kind in plain)
     assert drawn == draw_kinds(random.Random(1), 120, "/nowhere")

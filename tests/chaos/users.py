@@ -13,6 +13,7 @@ from typing import Any, cast
 from jobrunner.model import After, When
 from jobrunner.policies import Hold, Policies, RetryPolicy
 from tests.chaos.case import Kind, Posted, Report
+from tests.chaos.conditions import LOCK, conditions
 from tests.chaos.machines import now_us
 from tests.chaos.systems import Client, LifeClient, Unavailable
 
@@ -58,7 +59,6 @@ def kinds(evidence: str) -> list[tuple[int, Kind]]:
     ]
 
 
-LOCK = Policies(holds=(Hold(name="chaos lock"),))
 SEMAPHORE = Policies(holds=(Hold(name="chaos semaphore", count=UNITS),))
 
 
@@ -121,7 +121,8 @@ def draw_kinds(rng: random.Random, count: int, evidence: str, *, plain: bool = F
 
     :param plain: nothing that asks for more than to be run
     """
-    weights, known = zip(*kinds(evidence), *(() if plain else lives(evidence)), strict=True)
+    more = () if plain else (*lives(evidence), *conditions(evidence))
+    weights, known = zip(*kinds(evidence), *more, strict=True)
     drawn = [*known, *rng.choices(known, weights=weights, k=max(0, count - len(known)))][:count]
     rng.shuffle(drawn)
     return drawn
@@ -197,7 +198,9 @@ class Users:
                 break
             # Without a key a post that is tried again may have come through before: then there are two jobs of it.
             # Nobody would send the other one its signals.
-            key = f"chaos-{self._seed}-{number}" if kind.signals or rng.random() < 0.8 else None
+            # Nor are those for whom a set is asked for the same the next time.
+            keyed = (kind.signals or rng.random() < 0.8) and not kind.on
+            key = f"chaos-{self._seed}-{number}" if keyed else None
             self._post(client, kind, key)
         client.close()
 
@@ -251,11 +254,11 @@ def _posted(client: Client, kind: Kind, key: str | None) -> list[Posted]:
     """Post it; what is there once that is acknowledged."""
     if kind.is_plain:
         return [Posted(job=client.post(kind.type, kind.parameters, key), kind=kind, at_us=now_us())]
-    ids, jobset = cast("LifeClient", client).post_kind(kind, key)
-    at_us = now_us()
+    made = cast("LifeClient", client).post_kind(kind, key)
+    at_us, ids = now_us(), [job for job, _ in made.jobs]
     return [
-        Posted(job=job, kind=one, at_us=at_us, jobset=jobset, after=_after(one, ids))
-        for job, one in zip(ids, kind.members or (kind,), strict=True)
+        Posted(job=job, kind=one, at_us=at_us, jobset=made.jobset, after=_after(one, ids))
+        for job, one in made.jobs
     ]
 
 
