@@ -28,14 +28,14 @@ def conditions(evidence: str) -> list[tuple[int, Kind]]:
 
     short: dict[str, Any] = {"steps": 3, "seconds": 0.2}
     return [
-        (60, kind("apart", "SUCCEEDED", "chaos_apart", policies=APART)),
+        (80, kind("apart", "SUCCEEDED", "chaos_apart", policies=APART)),
         (40, kind("pinned", "SUCCEEDED", "chaos_line", node=PINNED, **short)),
         (40, kind("prefers", "SUCCEEDED", "chaos_line", policies=PREFERS, **short)),
         (15, kind("everywhere", "SUCCEEDED", "chaos_line", on=(f"label={LABEL}",), **short)),
         (30, kind("expires soon", "SUCCEEDED EXPIRED", "chaos_line", expires=0.02, **short)),
         (30, kind("expires in line", "SUCCEEDED EXPIRED", "chaos_line", expires=0.4, policies=LOCK, **short)),
         *(
-            (25, kind("only", "SUCCEEDED", "chaos_only", only=customer, customer=customer))
+            (40, kind("only", "SUCCEEDED", "chaos_only", only=customer, customer=customer))
             for customer in CUSTOMERS
         ),
     ]  # fmt: skip

@@ -18,7 +18,9 @@ import sqlalchemy as sa
 from jobrunner.boards.redis import RedisBoard
 from jobrunner.conductor import process, supervisor
 from jobrunner.conductor.chores import Chores
+from jobrunner.conductor.guardian import _Guardian as Guardian
 from jobrunner.conductor.keeper import Claims
+from jobrunner.conductor.known_types import KnownTypes
 from jobrunner.conductor.reconciler import PAGE, Reconciler
 from jobrunner.conductor.waits import JobWaits
 from jobrunner.jobs import following
@@ -31,10 +33,11 @@ from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import lock_rows
 from jobrunner.persistence.semaphores import Semaphore
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.settling import Settlement, set_columns
 from jobrunner.persistence.tables import atomdetails, jobs
 
 FOR_EVER_S = 7 * 24 * 3600.0
+NAMES = ("alice", "bob", "carol")
 GAP_S = 0.6
 """So long after the board SQL hears of a job's end; and who took a signal does nothing with it."""
 
@@ -263,6 +266,50 @@ def _takes_unfenced() -> list[Change]:
     return [(JobWaits, "signal", signal)]
 
 
+# -- conditions
+
+
+def _outlived() -> list[Change]:
+    """A guardian that does not look for what is left, as when only the process itself is ended."""
+
+    def end_all(guardian: Guardian) -> int:
+        return 0
+
+    return [(Guardian, "_end_all", end_all)]
+
+
+def _starts_expired() -> list[Change]:
+    """Only what nobody has claimed expires."""
+
+    def is_expired(job: Job, now_ms: int) -> bool:
+        return False
+
+    return [(beginning, "is_expired", is_expired)]
+
+
+def _takes_pinned() -> list[Change]:
+    """A node claims what waits for others, too."""
+    tell = KnownTypes.tell
+
+    def tell_all(known: KnownTypes) -> None:
+        tell(known)
+        known.classes |= {replace(one, node=name) for one in known.classes for name in NAMES}
+
+    return [(KnownTypes, "tell", tell_all)]
+
+
+def _unique_while_it_waits() -> list[Change]:
+    """A job lets its key go when it starts, not when it ends."""
+    raise_epochs = beginning._raise_epochs
+
+    def let_go(pipeline: Pipeline, started: Sequence[Job], **options: Any) -> None:
+        raise_epochs(pipeline, started, **options)
+        if started:
+            set_columns(pipeline, [job.id for job in started], {"unique_key": None})
+
+    return [(beginning, "_raise_epochs", let_go)]
+
+
 def _mutant(name: str, breaks: str, plan: str, caught_by: str, changes: Callable[[], list[Change]]) -> Mutant:
     return Mutant(
         name=name, breaks=breaks, plan=plan, caught_by=frozenset(caught_by.split()), changes=changes
@@ -309,6 +356,18 @@ MUTANTS = {
         ),
         _mutant(
             "takes_unfenced", "a signal is taken before it is recorded by whom", "signals", "I1 I13", _takes_unfenced,
+        ),
+        _mutant(
+            "outlived", "what a job's own process had started is left running", "apart", "I17", _outlived,
+        ),
+        _mutant(
+            "starts_expired", "who claims a job does not ask whether it has expired", "expiries",
+            "I18", _starts_expired,
+        ),
+        _mutant("takes_pinned", "a node claims what waits for another", "places", "I19", _takes_pinned),
+        _mutant(
+            "unique_while_it_waits", "a unique job lets its key go when it starts", "uniques",
+            "I20", _unique_while_it_waits,
         ),
     )
 }  # fmt: skip

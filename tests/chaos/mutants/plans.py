@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.case import Kind
+from tests.chaos.conditions import conditions
 from tests.chaos.faults import Draw, Fault, catalogue
-from tests.chaos.harm_machines import KillMachine, KillWorker, PauseMachine, PauseSupervisor
+from tests.chaos.harm_machines import KillMachine, KillSupervisor, KillWorker, PauseMachine, PauseSupervisor
 from tests.chaos.harm_servers import FlushBoard
 from tests.chaos.harness import QUIET, Harness
 from tests.chaos.mutants import harm
@@ -62,10 +63,10 @@ class Plan:
 
     def post(self, seed: int, count: int, evidence: str) -> list[Kind]:
         """What is posted, in order."""
-        known = [kind for _, kind in (*kinds(evidence), *lives(evidence))]
+        known = [kind for _, kind in (*kinds(evidence), *lives(evidence), *conditions(evidence))]
         first = [kind for kind in known if _name(kind) in self.first]
         rng = random.Random(f"jobs {seed}")
-        drawn = [kind for kind in draw_kinds(rng, 30 * count, evidence) if _name(kind) in self.posts]
+        drawn = [kind for kind in draw_kinds(rng, 60 * count, evidence) if _name(kind) in self.posts]
         return [*first, *drawn][:count]
 
 
@@ -94,6 +95,16 @@ PLANS = {
     "permits": Plan(strikes={KillWorker: 1}, every=2.0, posts=("locked", "counted"), jobs_a_second=5.0),
     "chains": Plan(strikes={KillWorker: 1}, every=2.0, posts=("chain", "broken set"), jobs_a_second=1.0),
     "signals": Plan(strikes={KillWorker: 1}, every=0.8, posts=("signals",), jobs_a_second=4.0),
+    "apart": Plan(
+        strikes={KillWorker: 3, KillSupervisor: 1}, every=1.0, posts=("apart",), jobs_a_second=4.0, meddles=True
+    ),
+    "expiries": Plan(
+        strikes={KillWorker: 1}, every=2.0, posts=("expires soon", "expires in line"), jobs_a_second=6.0, meddles=True
+    ),
+    "places": Plan(
+        strikes={KillWorker: 2, KillMachine: 1}, every=1.8, posts=("pinned", "prefers", "everywhere"), meddles=True
+    ),
+    "uniques": Plan(strikes={KillWorker: 1}, every=2.0, posts=("only",), jobs_a_second=6.0, meddles=True),
     "leaders": Plan(strikes={KillLeader: 1}, every=5.0, posts=("line",), jobs_a_second=12.0),
 }  # fmt: skip
 
