@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 
 _PR_SET_CHILD_SUBREAPER = 36
 _NOT_THERE = (FileNotFoundError, ProcessLookupError)
-PARENT, RSS = 1, 21
+STATE, PARENT, RSS = 0, 1, 21
+_ENDED = (b"Z", b"X")
 TIMES = slice(11, 15)
 """In ticks: its own as user and as system, and the same of its children that were waited for."""
 WAITED_TIMES = slice(13, 15)
@@ -92,11 +93,20 @@ def descendants(root: int) -> Iterator[int]:
         yield from below
 
 
-def signal_descendants(root: int, number: int) -> int:
-    """Send a signal to all processes below this one, once, those on top first; how many got it."""
+def signal_descendants(root: int, number: int, *, but: int | None = None) -> int:
+    """Send a signal to all processes below this one, once, those on top first; how many got it.
+
+    :param but: one of them, which gets none
+    """
     below = list(descendants(root))  # all of them first: who ends has no children any more
     family = {root, *below}
-    return sum(_signal(pid, family, number) for pid in below)
+    return sum(_signal(pid, family, number) for pid in below if pid != but and not _has_ended(pid))
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether all that is left of it is what its parent has not asked for yet."""
+    stat = stat_of(pid)
+    return stat is None or stat[STATE] in _ENDED
 
 
 def _signal(pid: int, family: set[int], number: int) -> bool:

@@ -7,6 +7,7 @@ Invariants:
 - When the job's process has ended, by whatever, all that is left below is killed; and so are they all at the signal
   END, which the kernel sends when the fork server is gone, in whatever way. So who kills the whole conductor with
   SIGKILL leaves no command behind that the next owner would start a second time.
+- A job's process that hands its job over has ended all that it had started before it tells the board (worker.py).
 - The job's process ends with its guardian (parent.py). A guardian that is killed itself can end nothing else; the fork
   server then ends the session of the job's process.
 - Once it has forked, it has one thread, no connection, and does next to nothing; it stays the conductor's user, so that
@@ -83,6 +84,25 @@ def guard(work: Callable[[], None], *, parent: int, reports: int, lines: Sequenc
 def _tell(pipe: int, said: dict[str, int | float]) -> None:
     with contextlib.suppress(BrokenPipeError):  # the fork server is gone: nobody wants to know
         os.write(pipe, json.dumps(said).encode() + b"\n")
+
+
+def end_all_but_this() -> None:
+    """In a process that has a guardian: end all that it has started, for some seconds; the guardian does the rest.
+
+    For it to do before its job may be anybody else's: who is about to leave can take long about that.
+    """
+    guardian, deadline = os.getppid(), time.monotonic() + UNKILLABLE_S
+    while _is_guardian(guardian) and time.monotonic() < deadline:
+        if not signal_descendants(guardian, signal.SIGKILL, but=os.getpid()):
+            return
+        time.sleep(PASS_S)
+
+
+def _is_guardian(pid: int) -> bool:
+    """Whether this parent is one: below anybody else there are strangers."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as comm:
+        return comm.read().rstrip("\n") == NAME
+    return False
 
 
 def read_reports(pipe: int) -> tuple[int | None, Report | None]:

@@ -23,6 +23,7 @@ from jobrunner.boards.board import Board
 from jobrunner.conductor.aftermath import Step
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.claiming import Claiming
+from jobrunner.conductor.guardian import end_all_but_this
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.pulse import Pulse
 from jobrunner.conductor.waker import Waker
@@ -191,6 +192,8 @@ class Worker:
         """Let running jobs come to their ends or atom borders, and tell the board of all of them."""
         while not self.held.wait_below(1, WAIT_S):
             pass
+        if self.alone:
+            end_all_but_this()
         try:
             self.ended.tell(board)
             board.release_owner(self.owner)

@@ -18,6 +18,7 @@ from jobrunner.conductor.accounts import account_for, become
 from jobrunner.conductor.guardian import NAME as GUARDIAN
 from jobrunner.conductor.lone import SPARES
 from jobrunner.errors import NotAllowedHere
+from jobrunner.jobs import nodes
 from jobrunner.model import CancelMode, JobState
 from jobrunner.policies import LEAST_MEMORY, Hold, Policies, RetryPolicy, RunLimits
 from tests.support.boards import until
@@ -319,6 +320,22 @@ def test_the_conductor_takes_along_what_left_the_session_when_it_leaves(embedded
     alice.signal(signal.SIGTERM)
     alice.wait()
     assert all_gone(left)
+
+
+def test_what_it_started_is_gone_before_its_job_may_go_on(embedded: Cluster, tmp_path: Path) -> None:
+    alice = embedded.start("alice")
+    again = Policies(run=OWN, retry=RetryPolicy(attempts=2, delay=0.0))
+    options = {"gate": embedded.gate(), "commands": str(tmp_path / "commands")}
+    job_id = embedded.post("slow_to_leave", **options, posting={"policies": again})
+    own = embedded.started("leaves", job=job_id).pid
+    nodes.drain(embedded.context, "alice")
+    embedded.until(lambda: "is drained" in alice.log, "alice takes no more jobs")
+    embedded.start("bob")
+    embedded.open(embedded.gate())
+    embedded.started("leaves", job=job_id, times=2)
+    assert lives(own), "it has left in time, so that this shows nothing"
+    embedded.succeeded(job_id)
+    assert not embedded.evidence(job=job_id, what="beside")
 
 
 def test_a_guardian_that_is_killed_takes_the_session_along(embedded: Cluster) -> None:

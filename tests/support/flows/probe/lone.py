@@ -13,8 +13,10 @@ from taskflow.patterns import linear_flow
 from taskflow.task import Task
 
 from jobrunner import job
+from jobrunner.conductor.aftermath import Aftermath
 
 HANG_S = 60.0
+SLOW_S = 3.0
 
 
 class Segfault(Task):  # type: ignore[misc]
@@ -92,6 +94,54 @@ class Escape(Task):  # type: ignore[misc]
 def escape(evidence: str, gate: str = "") -> Any:
     """Leaves commands behind that made themselves independent."""
     return linear_flow.Flow("escape").add(Escape("escape"))
+
+
+class SlowToLeave(Task):  # type: ignore[misc]
+    """Starts a command that leaves its session, and fails; and its process takes long to leave, as when SQL is slow.
+
+    In the second attempt it tells which commands of the first live beside it.
+    """
+
+    def execute(self, job_id: str, evidence: str, gate: str, commands: str) -> None:
+        living = _living(commands)
+        for pid in living:
+            leave(evidence, job=job_id, atom=pid, what="beside")
+        leave(evidence, job=job_id, atom=self.name, what="start")
+        if os.path.exists(commands):
+            return
+        wait_for(gate)
+        command = subprocess.Popen(["sleep", "97"], start_new_session=True)
+        with open(commands, "w") as file:
+            file.write(f"{command.pid}\n")
+        stop = Aftermath.stop
+
+        def slow(aftermath: Aftermath) -> None:
+            time.sleep(SLOW_S)
+            stop(aftermath)
+
+        Aftermath.stop = slow  # type: ignore[method-assign]
+        raise ValueError("it fails the first time")
+
+
+def _living(commands: str) -> list[str]:
+    if not os.path.exists(commands):
+        return []
+    with open(commands) as file:
+        return [pid for pid in file.read().split() if _lives(pid)]
+
+
+def _lives(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@job(isolation="process")
+def slow_to_leave(evidence: str, gate: str, commands: str) -> Any:
+    """Fails the first time, and leaves a command behind."""
+    return linear_flow.Flow("slow_to_leave").add(SlowToLeave("leaves"))
 
 
 class WaitForChild(Task):  # type: ignore[misc]
