@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     type: str
     score: int
     available_ms: int
+    priority: int
 
 
 class Returned(NamedTuple):
@@ -92,7 +93,7 @@ class ExpectedJob:
     @property
     def entry(self) -> Entry:
         score = max(self.created_ms, self.available_ms) + self.priority * HOUR_MS
-        return Entry(self.id, self.type, score, self.available_ms)
+        return Entry(self.id, self.type, score, self.available_ms, self.priority)
 
     @property
     def anything_done(self) -> bool:

@@ -29,6 +29,7 @@ class ExpectedBegun:
     """The epochs of those that are this owner's now."""
     fresh: set[str] = field(default_factory=set)
     finished: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
     parked: set[str] = field(default_factory=set)
     early: dict[str, int] = field(default_factory=dict)
     """Those whose time has not come, and in how many milliseconds it does."""
@@ -157,8 +158,8 @@ class Expected:
 
     def wake(self, job_ids: Iterable[str]) -> None:
         """Somebody looks after jobs that may await what is there."""
-        woken = [self.jobs[job_id] for job_id in sorted(set(job_ids)) if self._woken(self.jobs[job_id])]
-        for job in woken:
+        there = [self.jobs[job_id] for job_id in sorted(set(job_ids)) if job_id in self.jobs]
+        for job in [job for job in there if self._woken(job)]:
             self._offer(job)
 
     def _woken(self, job: ExpectedJob) -> bool:
@@ -185,11 +186,21 @@ class Expected:
             self.board.post([job.entry])
         return True
 
+    def delete(self, job_id: str, *, seen: bool) -> bool:
+        """Whether it does not run."""
+        if self.jobs[job_id].state is JobState.RUNNING:
+            return False
+        del self.jobs[job_id]
+        if seen:
+            self.board.withdraw([job_id])
+        return True
+
     # -- conductors
 
     def begin(self, owner: str, job_ids: Sequence[str]) -> ExpectedBegun:
         begun = ExpectedBegun()
-        for job in (self.jobs[job_id] for job_id in job_ids):
+        begun.unknown = set(job_ids) - self.jobs.keys()
+        for job in (self.jobs[job_id] for job_id in job_ids if job_id in self.jobs):
             if not job.is_open:
                 begun.finished.add(job.id)
                 continue
@@ -219,7 +230,7 @@ class Expected:
 
     def may_record(self, job_id: str, epoch: int) -> bool:
         """Only whoever began last can record anything."""
-        return self.jobs[job_id].epoch == epoch
+        return job_id in self.jobs and self.jobs[job_id].epoch == epoch
 
     def settled(
         self,
@@ -280,7 +291,7 @@ class Expected:
         if not delay_ms:
             return entry
         due_ms = self.now_ms + delay_ms
-        return entry._replace(available_ms=due_ms, score=due_ms + self.jobs[entry.job_id].priority * HOUR_MS)
+        return entry._replace(available_ms=due_ms, score=due_ms + entry.priority * HOUR_MS)
 
     def reconcile(self, leader: str) -> tuple[int, int] | None:
         """How many were posted and withdrawn; None if another one leads."""
@@ -297,7 +308,8 @@ class Expected:
         left = running - self._forgotten.get(leader, set())
         self._forgotten[leader] = running
         posted = self.board.post(job.entry for job in missing if job.id not in left)
-        withdrawn = self.board.withdraw(job.id for job in self.jobs.values() if not job.is_wanted)
+        wanted = {job.id for job in self.jobs.values() if job.is_wanted}
+        withdrawn = self.board.withdraw(self.board.standing.keys() - wanted)
         self.wake(self.jobs)
         return posted, withdrawn
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from taskflow import states
 
-from jobrunner.errors import LeaseLost, WrongState
+from jobrunner.errors import JobNotFound, LeaseLost, WrongState
 from jobrunner.model import CancelMode, JobState, Parked, Priority
 from jobrunner.persistence.settling import HELD_NOTE, Settlement
 from jobrunner.policies import NO_POLICIES, Policies, RetryPolicy
@@ -99,6 +99,9 @@ class BoardAndStore(RuleBasedStateMachine):
     @rule(job=jobs, mode=st.sampled_from(CancelMode), seen=mostly)
     def cancel(self, job: str, mode: CancelMode, seen: bool) -> None:
         self.calm, self.worked = 0, True
+        if job not in self.expected.jobs:
+            self._is_gone(job, lambda: self.world.cancel(job, mode, seen=seen))
+            return
         state: JobState | None = None
         before = self.world.jobs()[job]
         later = before.parked is not None or before.available_ms > before.updated_ms
@@ -111,6 +114,13 @@ class BoardAndStore(RuleBasedStateMachine):
     def hold(self, job: str, seen: bool) -> None:
         self.calm, self.worked = 0, True
         self._asks("suspending", job, self.world.suspend, self.expected.suspend, seen)
+
+    @precondition(lambda self: self.calm >= CALM)
+    @rule(job=jobs, seen=mostly)
+    def delete(self, job: str, seen: bool) -> None:
+        """Remove a job for good; conductors may have it in hand still, and the board may know it."""
+        self.calm, self.worked = 0, True
+        self._asks("deleting", job, self.world.delete, self.expected.delete, seen)
 
     @precondition(lambda self: self.worked and any(job.held for job in self.expected.jobs.values()))
     @rule(pick=picks, seen=mostly)
@@ -127,7 +137,9 @@ class BoardAndStore(RuleBasedStateMachine):
 
     def _may_be_told(self, job_id: str) -> bool:
         """One that runs, or awaits it; any other would only have it lie there, or refuse it."""
-        job = self.expected.jobs[job_id]
+        job = self.expected.jobs.get(job_id)
+        if job is None:
+            return False
         return (job.state is JobState.RUNNING or job.awaits is not None) and len(job.signals) < MOST_SIGNALS
 
     def _signal(self, job: str, seen: bool) -> None:
@@ -156,20 +168,26 @@ class BoardAndStore(RuleBasedStateMachine):
             raise Differs(f"hastened: {hastened}, and should be {certain} to {possible}")
 
     def _asks(self, what: str, job: str, ask: Any, expect: Any, seen: bool) -> None:
+        if job not in self.expected.jobs:
+            self._is_gone(job, lambda: ask(job, seen=seen))
+            return
         fine = False
         with contextlib.suppress(WrongState):
             ask(job, seen=seen)
             fine = True
         same(f"{what} {job}", fine, expect(job, seen=seen))
 
+    def _is_gone(self, job: str, ask: Any) -> None:
+        try:
+            ask()
+        except JobNotFound:
+            return
+        raise Differs(f"asking for something of {job}: it was done, and the job was deleted")
+
     @precondition(lambda self: any(not job.is_open for job in self.expected.jobs.values()))
     @rule(job=jobs, seen=mostly)
     def retry(self, job: str, seen: bool) -> None:
-        retried = False
-        with contextlib.suppress(WrongState):
-            self.world.retry(job, seen=seen)
-            retried = True
-        same(f"retrying {job}", retried, self.expected.retry(job, seen=seen))
+        self._asks("retrying", job, self.world.retry, self.expected.retry, seen)
 
     # -- workers
 
@@ -235,13 +253,14 @@ class BoardAndStore(RuleBasedStateMachine):
         same("found to be parked", set(begun.parked), expected.parked)
         early = {job_id: in_ms(seconds) for job_id, seconds in begun.early.items()}
         same("found to be early", early, expected.early)
-        same("strangers", begun.unknown + begun.corrupt, [])
+        same("found to be unknown", set(begun.unknown), expected.unknown)
+        same("corrupt", begun.corrupt, [])
         for job in begun.started:
             recorded = self.world.load(job, fresh=job.id in begun.fresh)
             atoms = {atom.name: (atom.state, atom.results) for atom in recorded.detail}
             same(f"read back of {job.id}", atoms, self.expected.jobs[job.id].atoms or nothing_done())
             hand.runs[job.id] = Run(recorded, self.expected.jobs[job.id].entry)
-        hand.is_done_with(*begun.finished, *begun.parked)
+        hand.is_done_with(*begun.finished, *begun.parked, *begun.unknown)
         for job_id, seconds in begun.early.items():
             hand.gives_back(self.expected.jobs[job_id].entry, seconds)
 
@@ -336,17 +355,20 @@ class BoardAndStore(RuleBasedStateMachine):
         if tells:
             self._tell(hand)
 
-    @precondition(lambda self: any(self.expected.jobs[run.job_id].held for _, run in self._runs()))
+    @precondition(lambda self: any(self._is_held(run) for _, run in self._runs()))
     @rule(pick=picks, tells=mostly)
     def heed(self, pick: int, tells: bool) -> None:
         """Stop a run that a person suspended, unless it was resumed meanwhile."""
-        held = [(hand, run) for hand, run in self._runs() if self.expected.jobs[run.job_id].held]
+        held = [(hand, run) for hand, run in self._runs() if self._is_held(run)]
         hand, run = held[pick % len(held)]
         settlement = Settlement(state=JobState.SUSPENDED, parked=Parked.HELD, note=HELD_NOTE)
         if self._settle(hand, run, settlement, by_hand=False):
             hand.goes_back(run, 0.0)
         if tells:
             self._tell(hand)
+
+    def _is_held(self, run: Run) -> bool:
+        return run.job_id in self.expected.jobs and self.expected.jobs[run.job_id].held
 
     @precondition(lambda self: self._runs())
     @rule(pick=picks, by_hand=st.booleans(), delay=delays, tells=mostly)

@@ -21,8 +21,8 @@ from jobrunner.conductor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.reconciler import Reconciled, Reconciler
 from jobrunner.conductor.waker import Waker
 from jobrunner.config import Config
-from jobrunner.errors import BoardUnavailable
-from jobrunner.jobs import change, post
+from jobrunner.errors import BoardUnavailable, JobNotFound
+from jobrunner.jobs import change, post, remove
 from jobrunner.jobs import signals as signalling
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import CancelMode, Job, JobClass, JobState, Posting, Priority
@@ -119,6 +119,10 @@ class World:
     def signal(self, job_id: str, data: str, *, seen: bool) -> None:
         context = self._seeing(seen)
         signalling.signal(context, context.store.get(job_id), SIGNAL, data)
+
+    def delete(self, job_id: str, *, seen: bool) -> None:
+        if not remove.delete(self._seeing(seen), job_id).existed:
+            raise JobNotFound(f"There is no job {job_id}.")
 
     # -- conductors
 
