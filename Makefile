@@ -28,7 +28,7 @@ DATABASE := mariadb
 chaos: venv ## break everything around conductors at work, and check what must hold (SECONDS, JOBS, SEED, DATABASE)
 	@$(VENV)/python -m tests.chaos --seconds $(SECONDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) --database $(DATABASE)
 
-mutants: venv ## break jobrunner itself on purpose, one promise at a time: chaos has to find each out (6 minutes)
+mutants: venv ## break jobrunner itself on purpose, one promise at a time: chaos has to find each out (11 minutes)
 	@$(VENV)/python -m tests.chaos.mutants
 
 lint: venv ## check style, types and import layers

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobrunner.model import JobState
+from tests.conformance.model.expected import UNITS
 from tests.conformance.model.expected_system import Expected
-from tests.conformance.model.hands import same
+from tests.conformance.model.hands import Differs, same
 from tests.conformance.model.world import World
 
 COMPARED = (
@@ -36,6 +37,9 @@ def check_store(world: World, expected: Expected, owners: Sequence[str]) -> None
     same("what is recorded", world.atoms(found.values()), atoms)
     untaken = {job_id: job.signals for job_id, job in expected.jobs.items() if job.signals}
     same("the signals that nobody took", world.untaken(), untaken)
+    same("who holds the semaphore", world.holders(), expected.holders)
+    if len(expected.holders) > UNITS:
+        raise Differs(f"{len(expected.holders)} hold the semaphore, of {UNITS}")
     if any(job.cancel for job in found.values()):
         same("asked to be cancelled", world.cancel_requests(owners), expected.cancel_requests(owners))
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor import reconciler
 from jobrunner.persistence import beginning, job_rows
 from jobrunner.persistence.database import Database
+from jobrunner.persistence.permits import granting
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.tables import board as board_table
 from tests.conformance.model import clock as clocks
@@ -90,6 +92,7 @@ def make_world(
             monkeypatch.setattr(job_rows, "new_job_id", world.new_job_id)
             monkeypatch.setattr(beginning, "MAX_DEATHS", MAX_DEATHS)
             monkeypatch.setattr(reconciler, "SHARE", 0)
+            monkeypatch.setattr(granting, "random", SimpleNamespace(uniform=lambda low, high: 1.0))
             return world
 
         yield make

@@ -20,6 +20,9 @@ HOUR_MS = 3_600_000
 AGAIN_MS = 15_000
 """So long after it failed a job is run again that may be."""
 SIGNAL = "go"
+SEMAPHORE = "room"
+UNITS = 1
+"""Of the semaphore."""
 
 OPEN = {JobState.SCHEDULED, JobState.WAITING, JobState.RUNNING, JobState.SUSPENDED}
 
@@ -77,6 +80,8 @@ class ExpectedJob:
     cancel: CancelMode | None = None
     attempts: int = 1
     """So many the job's policy allows."""
+    needs: bool = False
+    """Whether it needs a unit of the one semaphore that there is."""
     held: bool = False
     parked: Parked | None = None
     parked_before: Parked | None = None

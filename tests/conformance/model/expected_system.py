@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobrunner.model import CancelMode, JobState, Parked, Priority
 from jobrunner.persistence.beginning import EARLY_MS
 from jobrunner.persistence.overdue import DUE_MS
+from jobrunner.persistence.passing import COMES_MS
+from jobrunner.persistence.permits.granting import SLACK_MS
 from tests.conformance.model.expected import (
     AGAIN_MS,
     ATOMS,
     HOUR_MS,
     LEADERSHIP_S,
     MAX_DEATHS,
+    UNITS,
     Entry,
     ExpectedBoard,
     ExpectedJob,
@@ -30,6 +33,8 @@ class ExpectedBegun:
     fresh: set[str] = field(default_factory=set)
     finished: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
+    unjustly_refused: set[str] = field(default_factory=set)
+    """Of those that were refused the semaphore: there was a unit, and nobody was before them."""
     parked: set[str] = field(default_factory=set)
     early: dict[str, int] = field(default_factory=dict)
     """Those whose time has not come, and in how many milliseconds it does."""
@@ -42,6 +47,9 @@ class Expected:
         self.jobs: dict[str, ExpectedJob] = {}
         self.board = ExpectedBoard()
         self.now_ms = now_ms
+        self.holders: set[str] = set()
+        self.line: dict[str, tuple[tuple[int, int], int]] = {}
+        """Who waits for the semaphore: its place, and until when it counts as waiting."""
         self._leader: tuple[str, int] | None = None
         self._forgotten: dict[str, set[str]] = {}
 
@@ -67,12 +75,20 @@ class Expected:
         *,
         seen: bool,
         attempts: int = 1,
+        needs: bool = False,
     ) -> None:
         """These were posted; the board saw it or was away."""
         state = JobState.SCHEDULED if delay_ms else JobState.WAITING
         for job_id in job_ids:
             self.jobs[job_id] = ExpectedJob(
-                job_id, type_, priority, self.now_ms, self.now_ms + delay_ms, state, attempts=attempts
+                job_id,
+                type_,
+                priority,
+                self.now_ms,
+                self.now_ms + delay_ms,
+                state,
+                attempts=attempts,
+                needs=needs,
             )
         if seen:
             self.board.post(self.jobs[job_id].entry for job_id in job_ids)
@@ -92,6 +108,7 @@ class Expected:
             return job.state
         job.epoch += 1
         job.end(JobState.CANCELLED)
+        self._frees(job)
         if seen:
             self.board.withdraw([job_id])
         return job.state
@@ -125,6 +142,7 @@ class Expected:
         job.state, job.owner, job.held = JobState.SUSPENDED, None, True
         job.parked, job.parked_before = Parked.HELD, before
         job.epoch += 1
+        self._frees(job)
 
     def resume(self, job_id: str, *, seen: bool) -> bool:
         """Whether it has not ended."""
@@ -181,6 +199,7 @@ class Expected:
         job.begin_anew()
         job.state, job.cancel, job.held = JobState.WAITING, None, False
         job.epoch, job.available_ms = job.epoch + 1, self.now_ms
+        self._frees(job)
         if seen:
             self.board.withdraw([job_id])
             self.board.post([job.entry])
@@ -190,15 +209,17 @@ class Expected:
         """Whether it does not run."""
         if self.jobs[job_id].state is JobState.RUNNING:
             return False
-        del self.jobs[job_id]
+        self._frees(self.jobs.pop(job_id))
         if seen:
             self.board.withdraw([job_id])
         return True
 
     # -- conductors
 
-    def begin(self, owner: str, job_ids: Sequence[str]) -> ExpectedBegun:
+    def begin(self, owner: str, job_ids: Sequence[str], refused: Mapping[str, int]) -> ExpectedBegun:
+        """What has to become of claims, given those that were refused the semaphore, each with its delay."""
         begun = ExpectedBegun()
+        holders = set(self.holders)
         begun.unknown = set(job_ids) - self.jobs.keys()
         for job in (self.jobs[job_id] for job_id in job_ids if job_id in self.jobs):
             if not job.is_open:
@@ -214,19 +235,57 @@ class Expected:
             if job.deaths >= MAX_DEATHS:
                 job.epoch += 1
                 job.end(JobState.FAILED)
+                self._frees(job)
                 begun.finished.add(job.id)
                 continue
             if job.held and job.cancel is None:
                 self._park(job)
                 begun.parked.add(job.id)
                 continue
+            if job.id in refused and job.id not in holders:
+                self._refused(job, refused[job.id])
+                continue
+            if job.needs:
+                self.line.pop(job.id, None)
+                self.holders.add(job.id)
             job.epoch += 1
             job.awaits = None
             if not job.started:
                 begun.fresh.add(job.id)
             job.state, job.owner, job.started = JobState.RUNNING, owner, True
             begun.started[job.id] = job.epoch
+        if max(len(holders), len(self.holders)) < UNITS:
+            begun.unjustly_refused = {job_id for job_id in refused if not self._before(job_id)}
         return begun
+
+    def _refused(self, job: ExpectedJob, delay_ms: int) -> None:
+        self.line[job.id] = self._place(job), self.now_ms + delay_ms + SLACK_MS
+        if job.state is JobState.RUNNING:
+            job.state, job.owner = JobState.SUSPENDED, None
+            job.epoch += 1
+
+    def _place(self, job: ExpectedJob) -> tuple[int, int]:
+        return job.entry.score, list(self.jobs).index(job.id)
+
+    def _before(self, job_id: str) -> list[str]:
+        """Who waits before this job."""
+        return [other for other in self._waiting() if self.line[other] < self.line[job_id]]
+
+    def _waiting(self) -> list[str]:
+        """Who waits for the semaphore, and could be begun; the first in line first."""
+        unowned = (JobState.SCHEDULED, JobState.WAITING, JobState.SUSPENDED)
+        found = [
+            job_id
+            for job_id, (_, until_ms) in self.line.items()
+            if until_ms > self.now_ms
+            and self.jobs[job_id].state in unowned
+            and self.jobs[job_id].parked is None
+        ]
+        return sorted(found, key=lambda job_id: self.line[job_id])
+
+    def _frees(self, job: ExpectedJob) -> None:
+        self.holders.discard(job.id)
+        self.line.pop(job.id, None)
 
     def may_record(self, job_id: str, epoch: int) -> bool:
         """Only whoever began last can record anything."""
@@ -243,6 +302,7 @@ class Expected:
     ) -> None:
         """Its owner left it so; one that failed is run again, if it may be."""
         job = self.jobs[job_id]
+        self._frees(job)
         if state is JobState.FAILED and job.attempt < job.attempts and job.cancel is None:
             job.begin_anew()
             job.available_ms = self.now_ms + AGAIN_MS
@@ -267,6 +327,7 @@ class Expected:
         for job in held:
             job.epoch += 1
             job.state, job.owner = JobState.SUSPENDED, None
+            self._frees(job)
         return {job.id for job in held}
 
     def keeper(self, owner: str, job_ids: Sequence[str], lease_ms: int) -> set[str]:
@@ -310,8 +371,17 @@ class Expected:
         posted = self.board.post(job.entry for job in missing if job.id not in left)
         wanted = {job.id for job in self.jobs.values() if job.is_wanted}
         withdrawn = self.board.withdraw(self.board.standing.keys() - wanted)
+        self._call_waiting()
         self.wake(self.jobs)
         return posted, withdrawn
+
+    def _call_waiting(self) -> None:
+        """Who is first in line is offered at once if there is a unit; if it does not come soon, it waits no more."""
+        called = self._waiting()[: max(0, UNITS - len(self.holders))]
+        for job_id in called:
+            place, until_ms = self.line[job_id]
+            self.line[job_id] = place, min(until_ms, self.now_ms + COMES_MS)
+        self.board.hasten(called)
 
     def cancel_requests(self, owners: Sequence[str]) -> dict[str, CancelMode]:
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -21,9 +22,9 @@ from taskflow import states
 from jobrunner.errors import JobNotFound, LeaseLost, WrongState
 from jobrunner.model import CancelMode, JobState, Parked, Priority
 from jobrunner.persistence.settling import HELD_NOTE, Settlement
-from jobrunner.policies import NO_POLICIES, Policies, RetryPolicy
+from jobrunner.policies import NO_POLICIES, Hold, Policies, RetryPolicy
 from tests.conformance.model.checks import check_board, check_histories, check_store
-from tests.conformance.model.expected import AGAIN_MS, SIGNAL
+from tests.conformance.model.expected import AGAIN_MS, SEMAPHORE, SIGNAL, UNITS
 from tests.conformance.model.expected_system import Expected
 from tests.conformance.model.hands import Differs, Hand, Run, in_ms, nothing_done, same
 from tests.conformance.model.world import TYPES, World, classes
@@ -35,6 +36,7 @@ MOST_SIGNALS = 3
 CALM = 3
 """Steps of workers between two that cancel jobs or harm the board, which else would be most of what happens."""
 TWICE = Policies(retry=RetryPolicy(attempts=2, delay=AGAIN_MS / 1000, jitter=0))
+HOLDS = (Hold(name=SEMAPHORE, count=UNITS),)
 ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.FAILED, JobState.CANCELLED)
 
 owners = st.sampled_from(OWNERS)
@@ -86,13 +88,21 @@ class BoardAndStore(RuleBasedStateMachine):
         delay=st.sampled_from([0, 0, 0, 5, 60]),
         seen=mostly,
         attempts=st.sampled_from([1, 2]),
+        needs=st.sampled_from([False, False, True]),
     )
     def post(
-        self, type_: str, count: int, priority: Priority, delay: int, seen: bool, attempts: int = 1
+        self,
+        type_: str,
+        count: int,
+        priority: Priority,
+        delay: int,
+        seen: bool,
+        attempts: int = 1,
+        needs: bool = False,
     ) -> Any:
-        policies = NO_POLICIES if attempts == 1 else TWICE
+        policies = replace(NO_POLICIES if attempts == 1 else TWICE, holds=HOLDS if needs else ())
         ids = self.world.post(type_, count, priority, delay * 1000, seen=seen, policies=policies)
-        self.expected.posted(ids, type_, priority, delay * 1000, seen=seen, attempts=attempts)
+        self.expected.posted(ids, type_, priority, delay * 1000, seen=seen, attempts=attempts, needs=needs)
         return multiple(*ids)
 
     @precondition(lambda self: self.calm >= CALM)
@@ -246,7 +256,8 @@ class BoardAndStore(RuleBasedStateMachine):
         if not ids:
             return
         begun = self.world.begin(hand.name, ids)
-        expected = self.expected.begin(hand.name, ids)
+        refused = {one.job.id: in_ms(one.delay) for one in begun.refused}
+        expected = self.expected.begin(hand.name, ids, refused)
         same("begun", {job.id: job.epoch for job in begun.started}, expected.started)
         same("begun for the first time", begun.fresh, expected.fresh)
         same("found to have ended", set(begun.finished), expected.finished)
@@ -255,6 +266,7 @@ class BoardAndStore(RuleBasedStateMachine):
         same("found to be early", early, expected.early)
         same("found to be unknown", set(begun.unknown), expected.unknown)
         same("corrupt", begun.corrupt, [])
+        same("refused the semaphore without need", expected.unjustly_refused, set())
         for job in begun.started:
             recorded = self.world.load(job, fresh=job.id in begun.fresh)
             atoms = {atom.name: (atom.state, atom.results) for atom in recorded.detail}
@@ -263,6 +275,8 @@ class BoardAndStore(RuleBasedStateMachine):
         hand.is_done_with(*begun.finished, *begun.parked, *begun.unknown)
         for job_id, seconds in begun.early.items():
             hand.gives_back(self.expected.jobs[job_id].entry, seconds)
+        for one in begun.refused:
+            hand.gives_back(self.expected.jobs[one.job.id].entry, one.delay)
 
     @precondition(lambda self: self._runs())
     @rule(pick=picks, lease=leases, tries=st.booleans())
@@ -517,24 +531,29 @@ class BoardAndStore(RuleBasedStateMachine):
             self.let_go_of(job.id)
             if job.awaits is not None:
                 self._signal(job.id, True)
-        self.pass_time(600)
-        self.reconcile("first")
-        self.reconcile("first")
         last = Hand("last:0")
+        for _ in range(1 + len(self.expected.open_jobs())):  # of those that need the semaphore one a round
+            self.pass_time(600)
+            self.reconcile("first")
+            self.reconcile("first")
+            self._end_all(last)
+            if not self.expected.open_jobs():
+                break
+        same("left on the board", self.world.board.count().waiting + self.world.board.count().claimed, 0)
+        same("left in the store", sum(self.world.context.store.counts().values()), 0)
+
+    def _end_all(self, last: Hand) -> None:
         wanted = {job.id for job in self.expected.open_jobs()}
         found = self.world.claim(last.name, TYPES, 100, LEASE_S)
         self.expected.board.claim(last.name, TYPES, 100, in_ms(LEASE_S))
         same("claimable in the end", set(found), wanted)
         last.claimed = found
         self._begin(last)
-        while last.runs:
-            run = next(iter(last.runs.values()))
-            self.world.settle(run.recorded, Settlement(state=JobState.SUCCEEDED))
+        for run in list(last.runs.values()):
+            self._settle(last, run, Settlement(state=JobState.SUCCEEDED), by_hand=False)
             last.is_done_with(run.job_id)
             del last.runs[run.job_id]
-        last.ended.tell(self.world.board)
-        same("left on the board", self.world.board.count().waiting + self.world.board.count().claimed, 0)
-        same("left in the store", sum(self.world.context.store.counts().values()), 0)
+        self._tell(last)
 
     def let_go_of(self, job_id: str) -> None:
         self._asks("resuming", job_id, self.world.resume, self.expected.resume, True)

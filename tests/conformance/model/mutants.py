@@ -11,8 +11,9 @@ from jobrunner.boards.board import Board
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor.reconciler import Reconciler
 from jobrunner.model import TERMINAL_STATES, CancelMode, Job, JobClass, JobState
-from jobrunner.persistence import beginning, ownership, signals
+from jobrunner.persistence import beginning, ownership, removal, signals
 from jobrunner.persistence.beginning import Begun
+from jobrunner.persistence.semaphores import Semaphore
 from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.signals import Signal
 from jobrunner.persistence.store import board_entry
@@ -161,6 +162,43 @@ class SignalsAreNotFollowedUp(World):
 
     def wake(self, job_ids: Collection[str]) -> None:
         return None
+
+
+class DeletesWhatRuns(World):
+    """A job is removed without a look at whether it runs."""
+
+    def delete(self, job_id: str, *, seen: bool) -> None:
+        if not removal.remove(self.database, [job_id], states=JobState).ids:
+            super().delete(job_id, seen=seen)
+        elif seen:
+            self.board.withdraw([job_id])
+
+
+class PermitsAreNotCounted(World):
+    """Whoever asks for the semaphore gets it."""
+
+    def begin(self, owner: str, job_ids: Sequence[str]) -> Begun:
+        counts, Semaphore._has_room = Semaphore._has_room, _always  # type: ignore[method-assign, assignment]
+        try:
+            return super().begin(owner, job_ids)
+        finally:
+            Semaphore._has_room = counts  # type: ignore[method-assign]
+
+
+def _always(one: Semaphore, *args: object) -> bool:
+    return True
+
+
+class PermitsStay(World):
+    """Who leaves a job forgets what that held."""
+
+    def hand_back(self, run: Recorded, settlement: Settlement) -> None:
+        ownership.hand_back(self.database, run.job, settlement, keeps_permits=True)
+
+    def settle(self, run: Recorded, settlement: Settlement) -> None:
+        assert run.journal.fence is not None
+        run.journal.fence = replace(run.journal.fence, holds=())
+        super().settle(run, settlement)
 
 
 # Reconcilers

@@ -42,9 +42,12 @@ def run_part(world: World, part: int) -> None:
     _run(world, int(number) + part, settings(SETTINGS, max_examples=sequences))
 
 
-def find_difference(world: World) -> None:
-    """Draw sequences up to the first that fails, which is not made shorter; most faults show in the first twenty."""
-    _run(world, 0, settings(SETTINGS, max_examples=10 * SEQUENCES, phases=[Phase.generate]))
+def find_difference(world: World, number: int = 0) -> None:
+    """Draw sequences up to the first that fails, which is not made shorter; most faults show in the first twenty.
+
+    :param number: the seed, for a fault that another one shows sooner
+    """
+    _run(world, number, settings(SETTINGS, max_examples=10 * SEQUENCES, phases=[Phase.generate]))
 
 
 def _run(world: World, number: int, chosen: settings) -> None:

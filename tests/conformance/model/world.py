@@ -35,7 +35,7 @@ from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.signals import Signal
-from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
+from jobrunner.persistence.tables import metadata, permits, settings, taskflow_metadata
 from jobrunner.persistence.tables import signals as signal_table
 from jobrunner.persistence.wishes import wishes
 from jobrunner.plugins.registry import JobType, Registry
@@ -151,7 +151,15 @@ class World:
             with self.database.read() as connection:
                 found = load_flow(connection, job.flow_id)
         detail = found[0] if found is not None else _new_flow(job)
-        fence = Fence(job_id=job.id, epoch=job.epoch, attempt=job.attempt, owner=job.owner or "", node=NODE)
+        holds = tuple(hold.name for hold in job.policies.holds)
+        fence = Fence(
+            job_id=job.id,
+            epoch=job.epoch,
+            attempt=job.attempt,
+            owner=job.owner or "",
+            node=NODE,
+            holds=holds,
+        )
         book = {"uuid": job.id, "name": job.type, "meta": "{}"}
         journal = FlowJournal(
             self.writer, detail, book_id=job.id, book=book, fence=fence, stored=found is not None
@@ -213,6 +221,13 @@ class World:
             for job_id, data in connection.execute(query.order_by(signal_table.c.seq)):
                 found[job_id].append(json.loads(data))
         return dict(found)
+
+    def holders(self) -> set[str]:
+        """The jobs that hold a semaphore."""
+        with self.database.read() as connection:
+            return set(
+                connection.execute(sa.select(permits.c.job_id).where(permits.c.granted == 1)).scalars()
+            )
 
     def cancel_requests(self, owners: Sequence[str]) -> Mapping[str, CancelMode]:
         return wishes(self.database, owners).cancel
