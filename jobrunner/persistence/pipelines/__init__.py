@@ -10,6 +10,6 @@ Invariants:
 - A statement after one that failed is not executed, and COMMIT is the last: nothing is half committed.
 - When COMMIT was sent and its answer was lost, the outcome is unknown; whoever runs the transaction again must be able
   to (see ``Database.pipelined``).
-- Texts are made by SQLAlchemy from statements in the code; values are bound by the driver, or escaped by it.
+- Texts are made by SQLAlchemy from statements in the code; values are bound by the driver, or escaped.
 - Errors leave as SQLAlchemy's, so that faults.py reads them all alike.
 """

@@ -214,5 +214,6 @@ def test_a_group_is_one_round_trip(mariadb_url: str, monkeypatch: pytest.MonkeyP
         monkeypatch.undo()
     (text,) = sent
     kinds = [statement.split()[0] for statement in text.split(";\n")]
-    assert kinds == ["SELECT", "INSERT", *["UPDATE"] * 12, "INSERT", "COMMIT"]
+    assert kinds == ["BEGIN", "INSERT", *["UPDATE"] * 12, "INSERT", "COMMIT", "END"]
+    assert text.startswith("BEGIN NOT ATOMIC\nSET @relied = (SELECT ")
     assert "FOR UPDATE" in text

@@ -226,13 +226,20 @@ def test_a_transaction_of_many_statements_is_two_round_trips(
     link = Link(database)
     link.pipelined(lambda pipeline: pipeline.add(INSERT, [thing(0)]))
     sent: list[str] = []
+    answers: list[int] = []
     send = pymysql.connections.Connection._execute_command
+    read = pymysql.connections.Connection._read_query_result
 
     def noted(self: Any, command: int, sql: Any) -> None:
         sent.append(sql if isinstance(sql, str) else bytes(sql).decode())
         send(self, command, sql)
 
+    def counted(self: Any, unbuffered: bool = False) -> Any:
+        answers.append(len(sent))
+        return read(self, unbuffered=unbuffered)
+
     monkeypatch.setattr(pymysql.connections.Connection, "_execute_command", noted)
+    monkeypatch.setattr(pymysql.connections.Connection, "_read_query_result", counted)
 
     def work(pipeline: Pipeline) -> None:
         pipeline.ask(NAMES, {"ids": [0]})
@@ -240,9 +247,11 @@ def test_a_transaction_of_many_statements_is_two_round_trips(
         pipeline.add(RENAME, [{"key": 1, "new_name": "x"}, {"key": 2, "new_name": "y"}])
 
     link.pipelined(work)
-    assert [[line.split()[0] for line in text.split(";\n")] for text in sent] == [
-        ["SELECT"],
-        ["INSERT", "UPDATE", "UPDATE", "COMMIT"],
-    ]
+    query, rest = sent
+    assert query.startswith("SELECT")
+    begin, *statements, end = rest.replace("ATOMIC\n", "ATOMIC;\n").split(";\n")
+    assert [line.split()[0] for line in statements] == ["INSERT", "UPDATE", "UPDATE", "COMMIT"]
+    assert (begin, end) == ("BEGIN NOT ATOMIC", "END")
+    assert answers == [1, 2]  # one for all of them: reading answers is what costs most
     link.close()
     database.close()
