@@ -27,7 +27,7 @@ from jobrunner.persistence.permits.granting import Refused, ask
 from jobrunner.persistence.permits.tags import limited_tags, with_tags
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
-from jobrunner.persistence.row_locks import LOCKED_TO_BEGIN, NOT_READ_TO_BEGIN, lock_rows
+from jobrunner.persistence.row_locks import lock_to_begin
 from jobrunner.persistence.settling import INSERT_EVENTS, Settled, Settlement, set_columns, settle_rows
 from jobrunner.persistence.tables import jobs
 
@@ -151,7 +151,7 @@ def _begin(
     now_ms: int,
     threads_only: bool,
 ) -> Begun:
-    rows = [{**NOT_READ_TO_BEGIN, **row} for row in lock_rows(pipeline, job_ids, LOCKED_TO_BEGIN)]
+    rows = lock_to_begin(pipeline, job_ids)
     begun = Begun()
     begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
     sorted_in = (_sorted_in(begun, row, owner, node, now_ms, threads_only) for row in rows)

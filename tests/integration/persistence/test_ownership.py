@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from taskflow import states
 
 from jobrunner.errors import JobNotFound, LeaseLost, WrongState
 from jobrunner.model import OPEN_STATES, TERMINAL_STATES, CancelMode, Job, JobError, JobState, new_job_id
+from jobrunner.persistence import row_locks
 from jobrunner.persistence.beginning import MAX_DEATHS, begin
 from jobrunner.persistence.ownership import hand_back, request_cancel, retry
 from jobrunner.persistence.settling import Settled, Settlement, settle_rows
@@ -55,6 +58,25 @@ def test_an_open_job_is_begun_under_a_higher_epoch(stage: Stage, state: JobState
     assert job.started_ms == (before.started_ms or job.updated_ms)
     assert job.deaths == (1 if state is JobState.RUNNING else 0)
     assert stage.all_events(job_id)[-1] == "claimed"
+
+
+DIFFICULT = 'é😀 it\'s "x" \\ \\n \n\r\t\x1a\x7f\u2028 %s'
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_job_begins_with_what_it_was_posted_with(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, as_text: bool
+) -> None:
+    """Also where the server does not make one text of its row, since that would be too long."""
+    if not as_text:
+        nothing = row_locks.locking(sa.select(sa.null().label("columns")))
+        monkeypatch.setattr(row_locks, "_LOCKED_AS_TEXTS", nothing)
+    (job_id,) = stage.post(parameters={"text": DIFFICULT, "number": 2.5}, timeout=0.25)
+    put(stage.store, job_id, author=DIFFICULT, expires_ms=2**53 + 1, parameters=json.dumps({"é": DIFFICULT}))
+    begun = claim(stage.store, job_id)
+    assert begun == stage.store.get(job_id)
+    assert (begun.author, begun.parameters["é"]) == (DIFFICULT, DIFFICULT)
+    assert (begun.timeout, begun.expires_ms) == (0.25, 2**53 + 1)
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL_STATES))
