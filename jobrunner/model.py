@@ -6,6 +6,7 @@ Times are whole milliseconds since the epoch, UTC, in fields that end in ``_ms``
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import uuid
 from collections.abc import Mapping
@@ -82,6 +83,11 @@ JOB_ID = "job_id"
 """The name under which a flow finds its job's id, beside its parameters: a task that asks for it gets it."""
 
 
+@functools.lru_cache(maxsize=4096)  # every claim names all classes of its worker
+def _key_of(type_: str, node: str | None, capabilities: tuple[str, ...]) -> str:
+    return json.dumps([type_, node, list(capabilities)], separators=(",", ":"))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobClass:
     """A job's static needs; jobs with the same needs wait in one line of the board.
@@ -97,7 +103,7 @@ class JobClass:
     @property
     def key(self) -> str:
         """The class as text, stable over processes and versions: what boards use as a key."""
-        return json.dumps([self.type, self.node, list(self.capabilities)], separators=(",", ":"))
+        return _key_of(self.type, self.node, self.capabilities)
 
     @classmethod
     def from_key(cls, key: str) -> JobClass:

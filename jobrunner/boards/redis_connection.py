@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +13,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.commands.core import Script
 from redis.exceptions import (
     AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -54,7 +55,6 @@ class RedisConnection:
         self.base = f"{{{prefix}}}:"
         # Channels are not a database's own, as keys are.
         self.channel = f"{self.base}news:{self.client.connection_pool.connection_kwargs.get('db') or 0}"
-        self._scripts: dict[str, Script] = {}
 
     def run(self, script: str, *args: str | int) -> Any:
         """Run ``lua/<script>.lua``, one round trip; raises BoardUnavailable.
@@ -75,9 +75,32 @@ class RedisConnection:
 
     def call(self, name: str, *args: str | int) -> Any:
         """Run a script as :meth:`run` does, but raise the client's own errors, and mend nothing."""
-        if name not in self._scripts:
-            self._scripts[name] = self.client.register_script(script_text(name))
-        return self._scripts[name](keys=[self.base], args=[self.channel, *args])
+        text = script_text(name)
+        command = ("EVALSHA", _hash(text), 1, self.base, self.channel, *args)
+        try:
+            return self._send(*command)
+        except NoScriptError:
+            self._send("SCRIPT", "LOAD", text)
+            return self._send(*command)
+
+    def _send(self, *words: str | int) -> Any:
+        """Send a command over a connection of the client's, and read the answer.
+
+        The client's own way from a command to its connection, with callbacks, measurements and retries of which nothing
+        is wanted here, takes as long as the rest.
+        """
+        pool = self.client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_packed_command([_packed(words)])
+            return connection.read_response()
+        except ResponseError:
+            raise
+        except BaseException:
+            connection.disconnect()  # whatever is still to come over it is not the next one's
+            raise
+        finally:
+            pool.release(connection)
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
@@ -98,6 +121,21 @@ class RedisConnection:
 def script_text(name: str) -> str:
     """A script as the server gets it: what all have in common, and its own."""
     return f"{(LUA / 'common.lua').read_text('utf-8')}\n{(LUA / f'{name}.lua').read_text('utf-8')}"
+
+
+@cache
+def _hash(text: str) -> str:
+    """What the server knows a script by."""
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _packed(words: Sequence[str | int]) -> bytes:
+    """A command as the protocol has it: how many words, and each with its length in bytes."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        data = str(word).encode("utf-8", "surrogateescape")
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
 
 
 def _is_cut_short(url: str) -> bool:
