@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 OutputSource = Callable[[], tuple[list[OutputChunk], "tuple[int, int] | None"]]
 """Hands over pending output, and what to trim: see ``output.drop_middle``."""
 
+_LONG = ("meta", "results", "failure", "revert_results", "revert_failure")
+"""The columns of flows and atoms whose texts are as long as somebody's values."""
 _STARTS = frozenset({states.RUNNING, states.REVERTING})
 _ENDS = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED, states.REVERT_FAILURE})
 
@@ -74,12 +76,12 @@ class Changes:
 
     @property
     def size(self) -> int:
-        """About how many characters are to be sent."""
-        rows = (self.book, self.flow, self.flow_columns, *self.new_atoms.values(), *self.atoms.values())
+        """About how many characters are to be sent, of what can be many."""
+        rows = (self.flow, self.flow_columns, *self.new_atoms.values(), *self.atoms.values())
         size = sum([len(chunk.text) for chunk in self.output])
         for row in rows:
             if row:
-                size += sum([len(value) for value in row.values() if type(value) is str])
+                size += sum([len(text) for text in map(row.get, _LONG) if text])
         return size
 
 

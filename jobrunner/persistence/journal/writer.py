@@ -195,6 +195,9 @@ def _tell(tell: Callable[[], None]) -> None:
 
 
 def _divided(batch: list[tuple[FlowJournal, Changes]]) -> Iterator[Batch]:
+    if len(batch) == 1:
+        yield batch
+        return
     part: list[tuple[FlowJournal, Changes]] = []
     size = 0
     for flow, changes in batch:

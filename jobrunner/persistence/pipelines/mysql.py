@@ -22,8 +22,8 @@ TEXT_BYTES = 1_000_000
 
 OUT_OF_RANGE = 1690
 
-_BACKSLASH = "\\"
-_QUOTE = "'"
+_BACKSLASH, _TWO_BACKSLASHES = "\\", "\\\\"
+_QUOTE, _TWO_QUOTES = "'", "''"
 
 
 class MysqlPipeline(Pipeline):
@@ -91,12 +91,13 @@ class MysqlPipeline(Pipeline):
 
     def _literal(self, value: Any) -> str:
         """A value as SQL; the driver knows how for all kinds, but takes five times as long for the common ones."""
+        kind = type(value)
+        if kind is str and self._backslashes:
+            return f"'{value.replace(_BACKSLASH, _TWO_BACKSLASHES).replace(_QUOTE, _TWO_QUOTES)}'"
         if value is None:
             return "NULL"
-        if type(value) is int:
+        if kind is int:
             return str(value)
-        if type(value) is str and self._backslashes:
-            return f"'{value.replace(_BACKSLASH, _BACKSLASH * 2).replace(_QUOTE, _QUOTE * 2)}'"
         literal: str = self._connection.escape(value)
         return literal
 

@@ -34,11 +34,8 @@ class Pipeline(abc.ABC):
     def __init__(self, connection: Any, dialect: Dialect) -> None:
         self._connection = connection
         self._dialect = dialect
-
-    @property
-    def dialect(self) -> str:
+        self.dialect = "mysql" if dialect.name == "mariadb" else dialect.name
         """sqlite, mysql (which is MariaDB, too) or postgresql."""
-        return {"mariadb": "mysql"}.get(self._dialect.name, self._dialect.name)
 
     def ask(self, statement: Statement, values: Row) -> list[dict[str, Any]]:
         """Send everything that was added, and a query; its rows, by column. One round trip."""

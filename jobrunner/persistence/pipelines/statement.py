@@ -25,7 +25,8 @@ class Text:
     take: Callable[[Row], tuple[Any, ...]]
     """Takes the values of ``names``: made once, since it runs for every row."""
     constants: Mapping[str, Any]
-    processors: Mapping[str, Callable[[Any], Any]]
+    processors: tuple[Callable[[Any], Any] | None, ...]
+    """What makes a driver's value of ours, for each place; empty if none needs that."""
     many: tuple[str, ...]
     places: int
     values_at: tuple[int, int] | None = field(default=None)
@@ -36,12 +37,11 @@ class Text:
         values = {**self.constants, **row} if self.constants else row
         for many in self.many:
             values = {**values, **self._expanded(many, row[many])}
-        if self.processors:
-            values = {
-                **values,
-                **{name: process(values[name]) for name, process in self.processors.items()},
-            }
-        return self.take(values)
+        taken = self.take(values)
+        if not self.processors:
+            return taken
+        pairs = zip(taken, self.processors, strict=True)
+        return tuple([value if process is None else process(value) for value, process in pairs])
 
     def _expanded(self, many: str, given: Sequence[Any]) -> dict[str, Any]:
         """A list of values as so many single ones as there are places: the last one stands in all that are left."""
@@ -104,7 +104,7 @@ class Statement:
             names=names,
             take=_taker(names),
             constants={name: value for name, value in state.parameters.items() if name not in wanted},
-            processors=_processors(compiled, dialect),
+            processors=_processors(compiled, dialect, names),
             many=self._many,
             places=places,
             values_at=_values_at(sql),
@@ -117,14 +117,17 @@ def _taker(names: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
     return lambda row: tuple([row[name] for name in names])
 
 
-def _processors(compiled: SQLCompiler, dialect: Dialect) -> dict[str, Callable[[Any], Any]]:
+def _processors(
+    compiled: SQLCompiler, dialect: Dialect, names: tuple[str, ...]
+) -> tuple[Callable[[Any], Any] | None, ...]:
     """What makes a driver's value of ours, where it needs that: SQLite has no dates and times."""
     found = {
         name: bind.type.dialect_impl(dialect).bind_processor(dialect)
         for name, bind in compiled.binds.items()
         if not bind.expanding
     }
-    return {name: process for name, process in found.items() if process is not None}
+    by_place = tuple([found.get(name) for name in names])
+    return by_place if any(by_place) else ()
 
 
 _NAMED = re.compile(r"%\((\w+)\)s")
