@@ -90,7 +90,7 @@ class RedisConnection:
         is wanted here, takes as long as the rest.
         """
         pool = self.client.connection_pool
-        connection = pool.get_connection()
+        connection: Any = pool.get_connection()
         try:
             connection.send_packed_command([_packed(words)])
             return connection.read_response()
