@@ -2,8 +2,8 @@
 
 On the path of every job it is round trips that cost: each is a wait for the server, and another for the interpreter's
 lock. A pipeline gathers statements and sends them with their COMMIT, so a transaction that locks rows, looks at them
-and writes costs two round trips however many tables it writes to: MariaDB and MySQL get one text of several statements,
-PostgreSQL libpq's pipeline mode; SQLite has no server, and is spared SQLAlchemy's work for each statement.
+and writes costs two round trips however many tables it writes to: MariaDB gets one compound statement, MySQL one text
+of several, PostgreSQL libpq's pipeline mode; SQLite has no server, and is spared SQLAlchemy's work for each statement.
 
 Invariants:
 
