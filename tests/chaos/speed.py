@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from dataclasses import dataclass
 
 from tests.chaos.case import Case, Use
@@ -17,6 +18,8 @@ SUSPECT_DEATHS = 2
 """Jobs with so many deaths get a process of their own first: their claim alone is measured."""
 ENOUGH = 8
 """So many takeovers from killed workers tell whether their jobs were handed back, or whether their leases ran out."""
+BATCH_US = 100_000
+"""Jobs that are begun together are recorded within this time."""
 SPARE_DESCRIPTORS = 24
 SPARE_THREADS = 24
 SPARE_MEMORY_KB = 96 * 1024
@@ -30,6 +33,8 @@ class Takeover:
     job: str
     seconds: float
     at_us: int
+    claim: Change | None = None
+    """What took it over."""
 
     @property
     def until_us(self) -> int:
@@ -41,10 +46,12 @@ def takes_over_in_time(records: Records, tally: Tally) -> None:
 
     Not measured are takeovers that overlap with a time in which a server was down, hung, cut off from anybody, or had
     lost its data, until the lease and SLACK_S after that; those in which each other machine was away for a while, so
-    that nobody may have been there to take over; and those whose next owner died as well before it came to anything,
-    for which its own death is measured. Jobs that wait for one node wait until that is back.
+    that nobody may have been there to take over; those in which all workers were being started anew, since jobs that
+    kill their workers run beside the others; and those whose next owner died as well before it came to anything, for
+    which its own death is measured. Jobs that wait for one node wait until that is back.
     """
     limit = records.case.lease + ALLOWED_S
+    claims = Claims(records)
     found: list[Takeover] = []
     of_workers: list[float] = []
     left_out, alone = 0, 0
@@ -52,7 +59,7 @@ def takes_over_in_time(records: Records, tally: Tally) -> None:
         for takeover in _takeovers(records, death):
             if _is_disturbed(records.case, takeover):
                 left_out += 1
-            elif _nobody_was_there(records.case, death, takeover):
+            elif _nobody_was_there(records.case, death, takeover) or claims.none_could(takeover):
                 alone += 1
             else:
                 found.append(takeover)
@@ -136,8 +143,36 @@ def _takeovers(records: Records, death: Death) -> list[Takeover]:
             continue
         at_us = _first_sign(records, job, claim, after)
         if at_us is not None:
-            found.append(Takeover(job=job, seconds=(at_us - death.at_us) / 1e6, at_us=death.at_us))
+            seconds = (at_us - death.at_us) / 1e6
+            found.append(Takeover(job=job, seconds=seconds, at_us=death.at_us, claim=claim))
     return found
+
+
+class Claims:
+    """Who claimed anything, and when: by every change that raised a job's epoch."""
+
+    def __init__(self, records: Records) -> None:
+        self._lease_us = int(records.case.lease * 1e6)
+        self._all: list[tuple[int, str]] = []
+        for changes in records.jobs.values():
+            for before, change in itertools.pairwise(changes):
+                if change.owner is not None and (change.epoch or 0) > (before.epoch or 0):
+                    self._all.append((change.at_us, change.owner))
+        self._all.sort()
+        self._first: dict[str, int] = {}
+        for at_us, owner in self._all:
+            self._first.setdefault(owner, at_us)
+
+    def none_could(self, takeover: Takeover) -> bool:
+        """Whether no worker was up when the lease had run out.
+
+        Who took over had just been started then, and nobody else had claimed anything from the lease's end on.
+        """
+        claim = takeover.claim
+        if claim is None or claim.owner is None or self._first.get(claim.owner, 0) + BATCH_US < claim.at_us:
+            return False
+        due_us = takeover.at_us + self._lease_us
+        return not any(due_us < at_us < claim.at_us - BATCH_US for at_us, _ in self._all)
 
 
 def _first_sign(records: Records, job: str, claim: Change, after: list[Change]) -> int | None:

@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from jobrunner.jobs import limits
 from jobrunner.jobs.jobsets import post_set
 from jobrunner.model import After, JobState, Posting
+from jobrunner.persistence.listing import JobFilter
 from jobrunner.persistence.tables import permits
 from jobrunner.policies import Hold, Policies
 from tests.support.conductors import Cluster, Conductor, cluster
@@ -53,7 +54,10 @@ class Killer:
         self._conductors[name] = self._cluster.start(name, ready=False, conductor__processes=2)
 
     def strike(self) -> None:
-        name = self._random.choice(sorted(self._conductors))
+        """Kill something of a conductor that has jobs under way, if there is one."""
+        under_way, _, _ = self._cluster.context.store.page(JobFilter(states=[JobState.RUNNING]))
+        busy = {job.node for job in under_way} & self._conductors.keys()
+        name = self._random.choice(sorted(busy or self._conductors))
         if self._random.random() < 0.3:
             self._conductors[name].kill_all()
             self.machines += 1
@@ -130,6 +134,10 @@ def test_never_more_jobsets_than_the_count_and_no_leak(
         found.until(lambda: not rows(found), f"no permit is left (seed {seed}): {rows(found)}")
 
 
+def taken_over(found: Cluster, ids: list[str]) -> bool:
+    return any(len(found.owner_changes(job_id)) > 1 for job_id in ids)
+
+
 def survive(found: Cluster, ids: list[str], seed: int) -> None:
     """Have the jobs run by conductors that are killed now and then, until all have ended."""
     killer = Killer(found, seed)
@@ -137,10 +145,10 @@ def survive(found: Cluster, ids: list[str], seed: int) -> None:
         killer.start(name)
     found.until(lambda: len(found.evidence(what="start")) >= 2, "jobs run")
     pause = random.Random(-seed)
-    while killer.kills < KILLS and found.context.store.counts():
+    while (killer.kills < KILLS or not taken_over(found, ids)) and found.context.store.counts():
         threading.Event().wait(pause.uniform(*EVERY_S))
         killer.strike()
     ended = found.ended(*ids, within=ENDS_WITHIN_S)
     assert killer.kills >= KILLS // 3, f"seed {seed}: too little was killed"
-    assert any(len(found.owner_changes(job_id)) > 1 for job_id in ids), f"seed {seed}: no takeover"
+    assert taken_over(found, ids), f"seed {seed}: no takeover"
     assert {job.state for job in ended} == {JobState.SUCCEEDED}, f"seed {seed}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from tests.chaos.checker import Tally
-from tests.chaos.speed import ENOUGH, are_handed_back
+from tests.chaos.history import Change
+from tests.chaos.speed import ENOUGH, Claims, Takeover, are_handed_back
 
 LEASE = 2.0
 RUN_OUT = [1.5 + number / 20 for number in range(ENOUGH)]
@@ -29,3 +33,32 @@ def test_some_that_take_longer_are_fine(late: int) -> None:
 
 def test_a_few_tell_nothing() -> None:
     assert violations(RUN_OUT[1:]) == 0
+
+
+def claim(at_s: float, job: str, owner: str, epoch: int) -> Change:
+    return Change(
+        seq=epoch, at_us=int(at_s * 1e6), connection=1, table="jobs", op="U", row=job, state="RUNNING",
+        epoch=epoch, owner=owner,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("others", "left_out"),
+    [
+        ([], True),
+        ([(13.98, "new")], True),  # of the same batch
+        ([(12.5, "old")], False),  # somebody was there, and took another job
+        ([(11.0, "old")], True),  # but was not any more when the lease had run out
+        ([(9.0, "new")], False),  # who took over was there all the time
+    ],
+)
+def test_a_takeover_by_a_worker_that_had_to_be_started_first_is_not_measured(
+    others: list[tuple[float, str]], left_out: bool
+) -> None:
+    taken = claim(14.0, "job", "new", 2)
+    jobs = {"job": [claim(5.0, "job", "dead", 1), taken]}
+    for at_s, owner in others:
+        jobs[f"of {owner}"] = [claim(1.0, "other", "dead", 1), claim(at_s, "other", owner, 2)]
+    records: Any = SimpleNamespace(jobs=jobs, case=SimpleNamespace(lease=LEASE))
+    takeover = Takeover(job="job", seconds=4.1, at_us=10_000_000, claim=taken)
+    assert Claims(records).none_could(takeover) is left_out
