@@ -166,13 +166,19 @@ class Claims:
     def none_could(self, takeover: Takeover) -> bool:
         """Whether no worker was up when the lease had run out.
 
-        Who took over had just been started then, and nobody else had claimed anything from the lease's end on.
+        Who took over was started in the place of another, and had not claimed anything before; nor had anybody else,
+        from the lease's end on.
         """
         claim = takeover.claim
-        if claim is None or claim.owner is None or self._first.get(claim.owner, 0) + BATCH_US < claim.at_us:
+        if claim is None or claim.owner is None or not self._was_just_started(claim.owner, claim.at_us):
             return False
         due_us = takeover.at_us + self._lease_us
         return not any(due_us < at_us < claim.at_us - BATCH_US for at_us, _ in self._all)
+
+    def _was_just_started(self, worker: str, at_us: int) -> bool:
+        place, _, _ = worker.rpartition(".")  # NODE:PID:RANDOM/PLACE.RANDOM
+        former = [owner for owner in self._first if owner != worker and owner.startswith(f"{place}.")]
+        return self._first[worker] + BATCH_US >= at_us and any(self._first[owner] < at_us for owner in former)
 
 
 def _first_sign(records: Records, job: str, claim: Change, after: list[Change]) -> int | None:

@@ -42,20 +42,25 @@ def claim(at_s: float, job: str, owner: str, epoch: int) -> Change:
     )  # fmt: skip
 
 
+FORMER, NEW, OTHER = "a:1:x/1.aa", "a:1:x/1.bb", "a:1:x/0.cc"
+
+
 @pytest.mark.parametrize(
     ("others", "left_out"),
     [
-        ([], True),
-        ([(13.98, "new")], True),  # of the same batch
-        ([(12.5, "old")], False),  # somebody was there, and took another job
-        ([(11.0, "old")], True),  # but was not any more when the lease had run out
-        ([(9.0, "new")], False),  # who took over was there all the time
+        ([], False),  # who took over may have been there all the time
+        ([(11.0, FORMER)], True),  # it was started when the one before it had ended
+        ([(11.0, FORMER), (13.98, NEW)], True),  # and took several at once
+        ([(11.0, FORMER), (12.5, OTHER)], False),  # somebody was there, and took another job
+        ([(11.0, FORMER), (11.5, OTHER)], True),  # but was not any more when the lease had run out
+        ([(8.0, FORMER), (9.0, NEW)], False),
+        ([(11.0, OTHER)], False),
     ],
 )
 def test_a_takeover_by_a_worker_that_had_to_be_started_first_is_not_measured(
     others: list[tuple[float, str]], left_out: bool
 ) -> None:
-    taken = claim(14.0, "job", "new", 2)
+    taken = claim(14.0, "job", NEW, 2)
     jobs = {"job": [claim(5.0, "job", "dead", 1), taken]}
     for at_s, owner in others:
         jobs[f"of {owner}"] = [claim(1.0, "other", "dead", 1), claim(at_s, "other", owner, 2)]
