@@ -82,9 +82,8 @@ class JobCompiler(compiler.PatternCompiler):
 
     def _add_retry(self, graph: Any, flow: Any, start: int) -> None:
         """Put a flow's retry right after its beginning; what has no retry of its own there is this one's."""
-        if (
-            flow.retry in graph
-        ):  # TaskFlow itself finds it in flows side by side only, and makes a circle of others
+        # TaskFlow itself finds this only in flows side by side, and makes a circle of one within another.
+        if flow.retry in graph:
             raise ValueError(f"The retry {flow.retry.name!r} stands in two flows: each needs one of its own")
         for inner in itertools.islice(graph.nodes, start + 1, None):
             graph.nodes[inner].setdefault(compiler.RETRY, flow.retry)

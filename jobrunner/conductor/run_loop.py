@@ -47,16 +47,20 @@ class RunLoop:
         while True:
             self._look()
             self._schedule(next_up)
-            while True:
-                self._look()
-                done = self._wait()
-                self._look()
-                next_up = self._complete(done)
-                if next_up or not self._under_way:
-                    break
-                self._cancel_if_suspending()
+            next_up = self._wait_for_next()
             if not next_up:
                 return self._end()
+
+    def _wait_for_next(self) -> set[Any]:
+        """The atoms that may run after what has ended; none once nothing is under way any more."""
+        while True:
+            self._look()
+            done = self._wait()
+            self._look()
+            next_up = self._complete(done)
+            if next_up or not self._under_way:
+                return next_up
+            self._cancel_if_suspending()
 
     def _schedule(self, atoms: Iterable[Any]) -> None:
         with self._storage.lock.write_lock():

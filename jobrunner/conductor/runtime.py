@@ -17,7 +17,7 @@ from taskflow.engines.action_engine.actions import task as task_actions
 
 from jobrunner.conductor.asking import AskingRuntime
 from jobrunner.conductor.executors import JobExecutor
-from jobrunner.conductor.storage import KEPT, JobStorage
+from jobrunner.conductor.storage import JobStorage
 
 _UNDOING = (states.REVERT, states.RETRY)
 
@@ -54,10 +54,8 @@ class JobTaskAction(task_actions.TaskAction):
             "task_uuid": self._storage.get_atom_uuid(task.name),
             "old_state": before,
         }
-        if result is self.NO_RESULT:
-            self._storage.move_task(task.name, state, progress=progress, result=KEPT)
-        else:
-            self._storage.move_task(task.name, state, progress=progress, result=result)
+        self._storage.move_task(task.name, state, progress=progress, result=result)
+        if result is not self.NO_RESULT:
             details["result"] = result
         self._notifier.notify(state, details)
         task.update_progress(progress)

@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from taskflow import states
+from taskflow.engines.action_engine.actions.base import Action
 from taskflow.persistence import models
 from taskflow.storage import META_PROGRESS, Storage
 
 from jobrunner.persistence.journal.flow import FlowJournal
-
-KEPT = object()
-"""Stands for the result that a task has already."""
 
 
 class OneLock:
@@ -92,14 +90,14 @@ class JobStorage(Storage):
             self.set_flow_state(state)
             return True, before
 
-    def move_task(self, name: str, state: str, *, progress: float, result: Any = KEPT) -> None:
-        """Set a task's state and progress, and with ``result`` what it returned, in one record.
+    def move_task(self, name: str, state: str, *, progress: float, result: Any) -> None:
+        """Set a task's state and progress, and what it returned unless that is NO_RESULT, in one record.
 
         TaskFlow records progress apart, and so writes what an owner's death can leave half done.
         """
         with self._lock.write_lock():
             source, clone = self._atomdetail_by_name(name, expected_type=models.TaskDetail, clone=True)
-            if result is KEPT:
+            if result is Action.NO_RESULT:
                 clone.state = state
             else:
                 clone.put(state, result)
