@@ -11,7 +11,7 @@ import uuid
 from typing import Any
 
 from flows.chaos.leaving import whose
-from flows.chaos.steady import Step
+from flows.chaos.steady import Step, in_a_row
 from taskflow.patterns import linear_flow
 
 from jobrunner import job
@@ -54,11 +54,7 @@ class Starts(Step):
 @job
 def chaos_apart(evidence: str, steps: int = 3, seconds: float = 0.3) -> Any:
     """Atoms one after the other, each of which leaves a command running."""
-    flow = linear_flow.Flow("apart")
-    for number in range(steps):
-        after = (f"step{number - 1}",) if number else ()
-        flow.add(Starts(f"step{number}", evidence, after=after, seconds=seconds))
-    return flow
+    return in_a_row("apart", Starts, evidence, steps=steps, seconds=seconds)
 
 
 @job(unique=("customer",))

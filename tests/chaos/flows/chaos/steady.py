@@ -63,14 +63,19 @@ class Step(Task):  # type: ignore[misc]
         leave(self._evidence, job=job_id, atom=self.name, what="revert")
 
 
+def in_a_row(name: str, kind: type[Step], evidence: str, *, steps: int, seconds: float) -> Any:
+    """A flow of so many atoms of a kind, each after the one before it."""
+    flow = linear_flow.Flow(name)
+    for number in range(steps):
+        after = (f"step{number - 1}",) if number else ()
+        flow.add(kind(f"step{number}", evidence, after=after, seconds=seconds))
+    return flow
+
+
 @job
 def chaos_line(evidence: str, steps: int = 4, seconds: float = 0.2) -> Any:
     """Atoms one after the other."""
-    flow = linear_flow.Flow("line")
-    for number in range(steps):
-        after = (f"step{number - 1}",) if number else ()
-        flow.add(Step(f"step{number}", evidence, after=after, seconds=seconds))
-    return flow
+    return in_a_row("line", Step, evidence, steps=steps, seconds=seconds)
 
 
 @job(engine="parallel", max_workers=4)
