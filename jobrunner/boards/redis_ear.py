@@ -18,6 +18,9 @@ from jobrunner.boards.redis_connection import ANSWER_TIMEOUT_S, RedisConnection
 from jobrunner.boards.waiting import Ear, readable, take_news
 
 PING_AFTER_S = 15.0
+QUIET_S = 0.003
+"""Before it asks when something is due an ear listens for so long: who listens has often just started a job, which then
+has the interpreter for itself, and is often called away before that."""
 
 
 class RedisEar(Ear):
@@ -34,8 +37,12 @@ class RedisEar(Ear):
         deadline = time.monotonic() + timeout
         try:
             with self._connection.errors():
-                heard = self._subscribe() if self._pubsub is None else set()
-                self._ask_due()
+                if self._pubsub is None:
+                    heard = self._subscribe()
+                    self._ask_due()
+                else:
+                    heard = set()
+                    self._due_at = time.monotonic() + QUIET_S
                 return heard or self._listen(deadline, bell)
         except BaseException:
             self.close()

@@ -97,19 +97,22 @@ class Claiming:
         return not self._passing
 
     def claim(self) -> bool:
-        """Claim as many jobs as there are free slots, and start them; whether there were any."""
+        """Claim as many jobs as there are free slots, and start them; whether there may be more of them."""
         free = self._room()
         claimed_at = boottime()
         ids = self._claim_chosen(free)
-        if not ids:
+        chosen = bool(ids)
+        if not chosen:
             ids = self._claim_plain(free)
             self._backlog = len(ids) == free
         if ids:
             self._start(ids, claimed_at + self._lease)
             self.scout.glance()
-        elif self._news:
+        if chosen or self._backlog:
+            return True
+        if self._news:
             self.scout.look()
-        return bool(ids)
+        return False
 
     def _room(self) -> int:
         return self._slots() - len(self._held)

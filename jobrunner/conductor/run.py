@@ -161,7 +161,7 @@ class _JobRun:
             stored=stored,
         )
         self.journal = journal
-        self.parts.writer.open(journal)
+        self.parts.writer.open(journal, soon=True)
         try:
             with self.parts.baton.held():
                 settlement = self._in_order(self._run_flow(journal, detail, stored))

@@ -1,7 +1,7 @@
 """The journal: how a running flow is recorded, atom by atom, in TaskFlow's own tables.
 
 It is made for one fact: a claimed flow has one owner. So it keeps the owned flow in memory, gathers what changed, and
-lets one writer thread a process write many flows in one transaction. What it promises:
+writes the changes of many flows of a process in one transaction, one after the other. What it promises:
 
 - **Barriers.** A flow is blocked only where it must be: before an atom runs or reverts, until the results of the atoms
   before it and its own RUNNING (or REVERTING) are committed, in one commit; and at its end. Everything else (progress,

@@ -1,7 +1,11 @@
-"""The line before the writer: who waits for a commit, and whose changes are old enough to be written anyway."""
+"""The line before the writer: who waits for a commit, and whose changes are old enough to be written anyway.
+
+One turn is under way at a time: the writer's, or that of a flow which found nobody there and writes by itself.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +36,9 @@ class Line:
         self._urgent: dict[FlowJournal, list[Callable[[], None]]] = {}
         self._open: set[FlowJournal] = set()
         self._ended = True
+        self._taken = False
+        self._sleeps = False
+        self._looks_again = False
 
     def begin(self) -> None:
         """Take flows in."""
@@ -42,15 +49,18 @@ class Line:
         """Take nobody in any more; who is in the line still gets a turn. Ending twice is fine."""
         with self._condition:
             self._ended = True
-            self._condition.notify()
+            self._rouse()
 
-    def open(self, flow: FlowJournal) -> None:
-        """Look after a flow: what it records gets its turn even if nobody waits for it."""
+    def open(self, flow: FlowJournal, *, soon: bool = False) -> None:
+        """Look after a flow: what it records gets its turn even if nobody waits for it.
+
+        :param soon: it is about to come to a barrier; nobody has to be woken before, to look after it
+        """
         with self._condition:
             self._require_begun()
             self._open.add(flow)
-            if len(self._open) == 1:
-                self._condition.notify()
+            if not soon:
+                self._rouse()
 
     def close(self, flow: FlowJournal) -> None:
         """Look after a flow no more."""
@@ -62,31 +72,66 @@ class Line:
         with self._condition:
             self._require_begun()
             self._urgent.setdefault(flow, []).append(tell)
-            self._condition.notify()
+            self._rouse()
 
     def next(self) -> Turn | None:
-        """Block until it is somebody's turn; None when the line has ended and nothing is left."""
+        """Block until it is somebody's turn; None when the line has ended and nothing is left. For the writer.
+
+        Nobody else has a turn until :meth:`end_turn`.
+        """
         with self._condition:
-            while not self._urgent:
-                now = time.monotonic()
-                dirty = self._dirty()
-                due = [flow for flow, since in dirty if self._ended or since + self._lazy <= now]
-                if due:
-                    return Turn(flows=due[: self._most])
-                if self._ended:
+            while True:
+                turn = None if self._taken else self._due_turn()
+                if turn is not None:
+                    self._taken = True
+                    return turn
+                if self._ended and not self._taken:
                     return None
-                self._condition.wait(self._pause(dirty, now))
+                pause = self._pause()
+                self._sleeps, self._looks_again = True, pause is not None
+                self._condition.wait(pause)
+                self._sleeps = False
+
+    def take_turn(self, flow: FlowJournal) -> Turn | None:
+        """Give the flow its turn here and now, until :meth:`end_turn`; None if others have theirs or wait for them."""
+        with self._condition:
+            self._require_begun()
+            if self._taken or self._urgent:
+                return None
+            self._taken = True
+            self._urgent[flow] = []
             return self._urgent_turn()
+
+    def end_turn(self) -> None:
+        """What the turn was for is done."""
+        with self._condition:
+            self._taken = False
+            self._rouse()
+
+    def _rouse(self) -> None:
+        """Wake the writer if it sleeps, and there is something to do for it, or to look after."""
+        waited_for = self._urgent or self._ended or (self._open and not self._looks_again)
+        if self._sleeps and not self._taken and waited_for:
+            self._condition.notify()
+
+    def _due_turn(self) -> Turn | None:
+        """The flows for which somebody waits, and those that changed a while ago; None if there are none."""
+        if self._urgent:
+            return self._urgent_turn()
+        due_by = math.inf if self._ended else time.monotonic() - self._lazy
+        due = [flow for flow, since in self._dirty() if since <= due_by]
+        return Turn(flows=due[: self._most]) if due else None
 
     def _dirty(self) -> list[tuple[FlowJournal, float]]:
         marked = ((flow, flow.dirty_since) for flow in self._open)
         return [(flow, since) for flow, since in marked if since is not None]
 
-    def _pause(self, dirty: list[tuple[FlowJournal, float]], now: float) -> float | None:
+    def _pause(self) -> float | None:
         """Recording does not wake the writer, which would cost more than looking; so look when something may be due."""
-        if not self._open:
+        if self._taken or not self._open:
             return None
-        return min((since for _, since in dirty), default=now) + self._lazy - now
+        now = time.monotonic()
+        return min((since for _, since in self._dirty()), default=now) + self._lazy - now
 
     def _urgent_turn(self) -> Turn:
         chosen = list(self._urgent)[: self._most]

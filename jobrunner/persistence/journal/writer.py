@@ -1,7 +1,9 @@
-"""The writer: one thread a process that commits many flows' changes together.
+"""The writer: commits many flows' changes together, one transaction after the other.
 
 While one transaction is under way, further flows come to their barriers and wait; the next transaction takes them all.
-So the more there is to write, the more of it shares a commit, and nobody waits for company.
+So the more there is to write, the more of it shares a commit, and nobody waits for company. A flow that comes to its
+barrier while there is nothing else to write does it itself: waking a thread, and being woken by it, takes as long as a
+quarter of a commit.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import RESULT_LIMIT_BYTES
 from jobrunner.persistence.faults import is_away, is_passing
 from jobrunner.persistence.journal.flow import Changes, FlowJournal
-from jobrunner.persistence.journal.line import Line
+from jobrunner.persistence.journal.line import Line, Turn
 from jobrunner.persistence.journal.statements import Batch, may_trust, write_batch, write_trusting
 from jobrunner.persistence.link import Link
 from jobrunner.persistence.pipelines.pipeline import NotHeld
@@ -74,9 +76,12 @@ class Writer:
                 self._thread.join()
             self._thread = None
 
-    def open(self, flow: FlowJournal) -> None:
-        """Look after a flow: what it records is written in time even without barriers."""
-        self._line.open(flow)
+    def open(self, flow: FlowJournal, *, soon: bool = False) -> None:
+        """Look after a flow: what it records is written in time even without barriers.
+
+        :param soon: it is about to come to its first barrier
+        """
+        self._line.open(flow, soon=soon)
 
     def close(self, flow: FlowJournal) -> None:
         """Forget a flow; what it recorded after its last barrier may be lost."""
@@ -84,6 +89,9 @@ class Writer:
 
     def flush(self, *flows: FlowJournal) -> None:
         """Block until what the flows recorded so far is committed, or has failed for good: see ``flow.error``."""
+        if len(flows) == 1 and (turn := self._line.take_turn(flows[0])) is not None:
+            self._do(turn)
+            return
         gates = [self._gate(flow) for flow in flows]
         for gate in gates:
             gate.acquire()
@@ -109,19 +117,24 @@ class Writer:
 
     def _run(self) -> None:
         while (turn := self._line.next()) is not None:
-            try:
-                self._at_turn()
-                self._write(turn.flows)
-            except BaseException as error:  # the edge of the thread: nobody may wait for ever
-                log.exception("the journal's writer failed; the flows of this turn fail")
-                for flow in turn.flows:
-                    flow.fail(error)
-            finally:
-                for flow in turn.flows:
-                    flow.written()
-                for tell in turn.waiting:
-                    _tell(tell)
+            self._at_turn()
+            self._do(turn)
         self._link.close()
+
+    def _do(self, turn: Turn) -> None:
+        """Write what a turn is for, and end it; never raises."""
+        try:
+            self._write(turn.flows)
+        except BaseException as error:  # the edge of the thread: nobody may wait for ever
+            log.exception("the journal's writer failed; the flows of this turn fail")
+            for flow in turn.flows:
+                flow.fail(error)
+        finally:
+            for flow in turn.flows:
+                flow.written()
+            self._line.end_turn()
+            for tell in turn.waiting:
+                _tell(tell)
 
     def _write(self, flows: list[FlowJournal]) -> None:
         taken = [(flow, flow.take()) for flow in flows]
