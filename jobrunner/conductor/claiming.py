@@ -36,7 +36,8 @@ class Claiming:
     :param owner: the identity under which it claims
     :param lease: seconds for which a claim lasts unless it is kept
     :param slots: how many jobs may run at once now
-    :param start: what is done with claimed jobs; it is given their ids, and until when their leases last at least
+    :param start: starts claimed jobs, by their ids and until when their leases last at least; whether that is all that
+        was to be done for them
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Claiming:
         misfits: Misfits,
         giving_way: GivingWay,
         passing: PassingOn,
-        start: Callable[[list[str], float], None],
+        start: Callable[[list[str], float], bool],
     ) -> None:
         self._board = board
         self._owner = owner
@@ -97,19 +98,19 @@ class Claiming:
         return not self._passing
 
     def claim(self) -> bool:
-        """Claim as many jobs as there are free slots, and start them; whether there may be more of them."""
+        """Claim as many jobs as there are free slots, and start them; whether there may be more to do."""
         free = self._room()
         claimed_at = boottime()
         ids = self._claim_chosen(free)
-        chosen = bool(ids)
-        if not chosen:
+        all_seen = not ids
+        if all_seen:
             ids = self._claim_plain(free)
             self._backlog = len(ids) == free
         if ids:
-            self._start(ids, claimed_at + self._lease)
+            all_started = self._start(ids, claimed_at + self._lease)
             self.scout.glance()
-        if chosen or self._backlog:
-            return True
+            if self._backlog or not (all_seen and all_started):
+                return True
         if self._news:
             self.scout.look()
         return False

@@ -71,19 +71,22 @@ class SettingOff:
         """Begin nothing: the statements are made, connected and cached then; raises StoreUnavailable."""
         begin(self._link, [NOBODY], owner=self._owner, node=self._node, tags=self._tags)
 
-    def start(self, ids: list[str], until: float) -> None:
+    def start(self, ids: list[str], until: float) -> bool:
         """Raise the epochs of claimed jobs and run those that are to be run.
+
+        Whether all of them were begun, and nothing is left to be done before others are waited for.
 
         :param until: when their leases end at the earliest, by boottime
         """
-        ids = self._not_held(ids, until)
+        claimed, ids = ids, self._not_held(ids, until)
         if not ids:
-            return
+            return False
         self._held.claimed(ids, until)
         self._channel.send("claimed", ids=ids)
         begun = self._begin(ids)
         self._give_back(begun)
         self._set_all_off(begun)
+        return len(begun.started) == len(claimed) and not (len(self._ended) or self._passing)
 
     def _not_held(self, ids: list[str], until: float) -> list[str]:
         """Those of the claimed jobs that do not run here already: the board may have lost what it knew of a claim.

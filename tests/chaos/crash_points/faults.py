@@ -132,8 +132,8 @@ class EagerWriter(FaultyWriter):
     The real one does so with any change that happens to be the last when earlier ones are old enough to be written.
     """
 
-    def open(self, flow: FlowJournal) -> None:
-        super().open(flow)
+    def open(self, flow: FlowJournal, *, soon: bool = False) -> None:
+        super().open(flow, soon=soon)
         for name in ("record_flow", "record_atom"):
             setattr(flow, name, self._written_at_once(flow, getattr(flow, name)))
 
