@@ -25,7 +25,7 @@ HEAD = "0003"
 """The newest migration in ``migrations/versions``; a test compares it with what Alembic finds there."""
 
 VERSION_TABLE = "jobrunner_version"
-_MYSQL_LOCK = "CONCAT('jobrunner_schema_', SHA1(DATABASE()))"
+_MYSQL_LOCK = "CONCAT('jobrunner_schema_', LEFT(SHA2(DATABASE(), 256), 40))"
 """Such locks are the whole server's; this one is the database's."""
 _LOCK_NUMBER = 0x6A6F6272
 LOCK_TIMEOUT_S = 60
