@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
+from jobrunner import times
 from jobrunner.boards.board import Board
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.outage import Outage
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
-from jobrunner.model import Job, JobState
+from jobrunner.model import BoardEntry, Job, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.store import Store, board_entry
 from jobrunner.persistence.wishes import Wishes, wishes
@@ -151,9 +153,10 @@ class LeaseKeeper:
         """A board that lost its data is told again what runs here; what somebody else has by now is lost indeed."""
         began = boottime()
         ours = self._still_ours(lost)
-        board.post([board_entry(job) for job in ours])
+        board.post([self._not_yet(job) for job in ours])
         for owner in {job.owner or "" for job in ours}:
-            board.claim_these(owner, [job.id for job in ours if job.owner == owner], lease=self._lease)
+            ids = [job.id for job in ours if job.owner == owner]
+            board.claim_these(owner, ids, lease=self._lease, early=True)
         # Asked, not taken from the answers: the worker itself may have claimed its own job in between.
         regained = lost & set(board.owners([job.id for job in ours]).items())
         if regained:
@@ -162,6 +165,13 @@ class LeaseKeeper:
             )
         self._tell_kept(regained, began + self._lease)
         self._tell_lost(lost - regained)
+
+    def _not_yet(self, job: Job) -> BoardEntry:
+        """A job's entry that nobody may claim for a lease: else an idle conductor, woken by it, would be quicker.
+
+        Should this process end before it has claimed it, it is due when the lease would have run out.
+        """
+        return replace(board_entry(job), available_ms=times.now_ms() + round(self._lease * 1000))
 
     def _still_ours(self, claims: set[tuple[str, str]]) -> list[Job]:
         """The jobs of these claims that the store says are run by those owners; none if it cannot be asked."""

@@ -111,6 +111,24 @@ def test_what_the_board_forgot_is_claimed_again(runs: Runs, board: Board, keeper
     assert board.owners(ids) == dict.fromkeys(ids, OWNER)
 
 
+def test_nobody_is_quicker_than_the_keeper_when_the_board_has_forgotten_a_job(
+    runs: Runs, board: Board, keeper: Keeper
+) -> None:
+    [job_id] = post(runs, board)
+    claim(runs, board, keeper, OWNER, [job_id])
+    board.clear()
+    plain_post = board.post
+
+    def post_then_ask(entries: Any) -> int:
+        posted = plain_post(entries)
+        assert board.claim(OTHER, [PLAIN], limit=1, lease=LEASE) == []  # an idle conductor, woken by the posting
+        return posted
+
+    board.post = post_then_ask  # type: ignore[method-assign]
+    assert keeper.keep() == {(OWNER, "kept"): [job_id]}
+    assert board.owners([job_id]) == {job_id: OWNER}
+
+
 def test_what_the_board_forgot_and_another_began_meanwhile_is_lost(
     runs: Runs, board: Board, keeper: Keeper
 ) -> None:
@@ -130,9 +148,9 @@ def test_a_worker_that_claimed_its_own_forgotten_job_keeps_it(
     plain_post = board.post
 
     def post_then_claim(entries: Any) -> int:
-        posted = plain_post(entries)
+        plain_post([board_entry(runs.store.get(job_id))])  # the reconciler is quicker
         assert board.claim(OWNER, [PLAIN], limit=1, lease=LEASE) == [job_id]  # the worker has room
-        return posted
+        return plain_post(entries)
 
     board.post = post_then_claim  # type: ignore[method-assign]
     assert keeper.keep() == {(OWNER, "kept"): [job_id]}
