@@ -20,6 +20,7 @@ from taskflow.types import failure, notifier
 from jobrunner import membership, stopping, waits
 from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.capture import JobOutput, speaking
+from jobrunner.conductor.strays import in_this_process
 from jobrunner.conductor.waits import AtomWaits
 from jobrunner.errors import JobrunnerError, TaskExited
 from jobrunner.persistence.encoding import encode
@@ -29,7 +30,9 @@ from jobrunner.persistence.journal.rows import REVERT_LIMIT_BYTES
 if TYPE_CHECKING:
     from jobrunner.conductor.engine import JobEngine
 
-_PLAIN = (int, bool, type(None))
+_PLAIN = (bool, type(None))
+PLAIN_BITS = 64
+"""Whole numbers up to here are what they will be read back as; Python writes down none of more than 4,300 digits."""
 
 
 class Runner:
@@ -88,7 +91,7 @@ class Runner:
             asked = None if self.members is None else membership.bind(self.members)
             try:
                 with self._baton.core.left():
-                    value = call()
+                    value = in_this_process(call)
                 return outcome, _stored_form(value, outcome, atom.name, self._journal.result_limit)
             except stopping.Stopped as error:
                 if not self._stop.is_set():
@@ -120,7 +123,7 @@ class Runner:
 
 def _stored_form(value: Any, outcome: str, name: str, limit: int) -> Any:
     """``value`` as it will be read back from the store; raises NotStorable."""
-    if type(value) in _PLAIN:
+    if type(value) in _PLAIN or (type(value) is int and value.bit_length() <= PLAIN_BITS):
         return value
     if outcome == executors.REVERTED:
         return json.loads(

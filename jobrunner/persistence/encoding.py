@@ -77,8 +77,10 @@ def _find_fault(value: Any, place: str = "", depth: int = 0) -> str | None:
     where = f" at {place}" if place else ""
     if depth > DEPTH_LIMIT:
         return f"it is nested more than {DEPTH_LIMIT} levels deep"
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return None
+    if isinstance(value, int):
+        return None if _has_digits(value) else f"a whole number{where} of more digits than Python writes down"
     if isinstance(value, str):
         return (
             None
@@ -98,6 +100,13 @@ def _find_fault(value: Any, place: str = "", depth: int = 0) -> str | None:
                 return fault
         return None
     return f"a {type(value).__name__}{where} is not JSON"
+
+
+def _has_digits(number: int) -> bool:
+    try:
+        return bool(int.__repr__(number))
+    except ValueError:  # more than sys.get_int_max_str_digits()
+        return False
 
 
 def _lone_surrogate(text: str) -> bool:

@@ -121,7 +121,9 @@ def test_nobody_is_quicker_than_the_keeper_when_the_board_has_forgotten_a_job(
 
     def post_then_ask(entries: Any) -> int:
         posted = plain_post(entries)
-        assert board.claim(OTHER, [PLAIN], limit=1, lease=LEASE) == []  # an idle conductor, woken by the posting
+        assert (
+            board.claim(OTHER, [PLAIN], limit=1, lease=LEASE) == []
+        )  # an idle conductor, woken by the posting
         return posted
 
     board.post = post_then_ask  # type: ignore[method-assign]

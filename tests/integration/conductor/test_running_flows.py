@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
+import os
+import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -199,6 +203,37 @@ def test_an_error_that_came_of_an_attempt_to_exit_is_recorded(runs: Runs) -> Non
     assert (job.error.kind, job.error.message) == ("RuntimeError", "no backup")
 
 
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [(lambda: None, 0), (lambda: sys.exit(7), 7), (raises(ValueError("in the child")), 1)],
+    ids=["returns", "exits", "raises"],
+)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # since Python 3.12, for there are threads
+def test_a_process_that_a_task_forked_ends_where_it_comes_back_from_the_task(
+    runs: Runs, ends: Callable[[], None], code: int
+) -> None:
+    """Else it went on as a second worker, and its parent would wait for it for ever."""
+    codes: list[int] = []
+
+    def fork() -> None:
+        child = os.fork()
+        if not child:
+            ends()
+            return
+        deadline = time.monotonic() + 10
+        while (found := os.waitpid(child, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.01)
+        codes.append(os.waitstatus_to_exitcode(found[1]))
+
+    def flow() -> Any:
+        return linear_flow.Flow("f").add(Note("a", [], does=fork))
+
+    assert runs.run(runs.post(flow)).state is JobState.SUCCEEDED
+    assert codes == [code]
+
+
 class Colour(enum.Enum):
     RED = 1
 
@@ -213,8 +248,10 @@ class Colour(enum.Enum):
         ("\ud800", "not valid Unicode"),
         (b"bytes", "bytes"),
         ("x" * (9 * 1024 * 1024), "too large"),
+        (10**5000, "a whole number of more digits"),
+        ({"n": [10**5000]}, "['n'][0] of more digits"),
     ],
-    ids=["object", "set", "enum", "nan", "surrogate", "bytes", "large"],
+    ids=["object", "set", "enum", "nan", "surrogate", "bytes", "large", "number", "number in it"],
 )
 def test_a_result_that_cannot_be_stored_fails_its_atom_at_once(runs: Runs, value: Any, word: str) -> None:
     calls: Calls = []
