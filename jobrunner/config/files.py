@@ -14,7 +14,7 @@ def find_file(path: str | Path | None, environ: Mapping[str, str]) -> Path | Non
     named = path or environ.get("JOBRUNNER_CONFIG")
     if named:
         file = Path(named).expanduser()
-        if not file.is_file():
+        if not file.exists():  # it may well be a pipe
             raise ConfigError(
                 f"The configuration file {file} does not exist.", hint="Check --config and JOBRUNNER_CONFIG."
             )

@@ -20,6 +20,24 @@ from jobrunner.config.sections import Config
 from jobrunner.config.sources import ENV_PREFIX, from_environment, from_flags, read_toml
 from jobrunner.errors import ConfigError
 
+_FILE_HINT = "The file holds nothing but the value; the account that runs jobrunner must be able to read it."
+_WORDS = {
+    "greater_than": "it has to be more than {gt}",
+    "greater_than_equal": "it has to be {ge} or more",
+    "less_than_equal": "it has to be {le} or less",
+    "finite_number": "it has to be a number, and not an endless one",
+    "int_parsing": "it has to be a whole number",
+    "int_type": "it has to be a whole number",
+    "int_from_float": "it has to be a whole number",
+    "float_parsing": "it has to be a number",
+    "float_type": "it has to be a number",
+    "bool_parsing": "it has to be true or false",
+    "bool_type": "it has to be true or false",
+    "string_type": "it has to be a text",
+    "string_pattern_mismatch": "it has to fit the pattern {pattern}",
+}
+"""pydantic's faults in the words of the other messages."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedConfig:
@@ -48,15 +66,14 @@ def load_config(
     if file is not None:
         _merge(values, origins, read_toml(file), lambda key: str(file))
     _merge(values, origins, from_environment(environ), lambda key: _variable(key))
-    _merge(
-        values, origins, from_flags(flags or {}), lambda key: "--" + key.replace(".", "-").replace("_", "-")
-    )
+    _merge(values, origins, from_flags(flags or {}), _option)
     _read_secret_files(values, origins)
     try:
         return LoadedConfig(config=Config.model_validate(values), origins=origins, file=file)
     except ValidationError as error:
         raise ConfigError(
-            _explain(error, origins), hint="`jobrunner config show` lists every key there is."
+            _explain(error, origins),
+            hint="`jobrunner --config /dev/null config show` lists every key there is.",
         ) from error
 
 
@@ -97,7 +114,13 @@ def _read_secret_files(values: dict[str, dict[str, Any]], origins: dict[str, str
             try:
                 content[key] = path.read_text(encoding="utf-8").strip()
             except OSError as error:
-                raise ConfigError(f"{section}.{name}: {path} cannot be read: {error.strerror}.") from error
+                raise ConfigError(
+                    f"{section}.{name}: {path} cannot be read: {error.strerror}.", hint=_FILE_HINT
+                ) from error
+            except UnicodeDecodeError:  # its text would tell some of the secret
+                raise ConfigError(
+                    f"{section}.{name}: {path} is not text in UTF-8.", hint=_FILE_HINT
+                ) from None
             origins[f"{section}.{key}"] = f"{path} (named by {origins.pop(f'{section}.{name}')})"
 
 
@@ -105,17 +128,32 @@ def _variable(key: str) -> str:
     return ENV_PREFIX + key.replace(".", "__").upper()
 
 
+def _option(key: str) -> str:
+    """The option of a key: those of the conductor's section are `run`'s own, without the section's name."""
+    name = {"labels": "label"}.get(key.removeprefix("conductor."), key.removeprefix("conductor."))
+    return "--" + name.replace(".", "-").replace("_", "-")
+
+
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     lines = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])
         message = str(fault["msg"]).removeprefix("Value error, ")
+        if words := _WORDS.get(fault["type"]):
+            message = words.format(**fault.get("ctx", {}))
         if fault["type"] == "extra_forbidden":
             message = f"there is no such key{_similar(fault['loc'])}"
-        origin = f" (from {origins[place]})" if place in origins else ""
+        found = _origin(place, origins)
+        origin = f" (from {found})" if found else ""
         line = f"{place + ': ' if place else ''}{message}{origin}"
         lines.append(line if line.endswith("?") else f"{line}.")
     return "\n".join(lines)
+
+
+def _origin(place: str, origins: Mapping[str, str]) -> str | None:
+    """Where a key comes from; of a section that is not known, where the first of its keys does."""
+    inside = (origin for key, origin in origins.items() if key.startswith(f"{place}."))
+    return origins.get(place) or (next(inside, None) if "." not in place else None)
 
 
 def _similar(place: Sequence[Any]) -> str:

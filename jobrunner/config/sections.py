@@ -178,6 +178,17 @@ class Config(Section):
             )  # not told: it may hold a password
         return board
 
+    @field_validator("persistence")
+    @classmethod
+    def _lasts(cls, store: PersistenceSection) -> PersistenceSection:
+        path = (store.url or "x").partition("?")[0]
+        if path.startswith("sqlite:") and (path.rstrip("/").endswith(":") or path.endswith(":memory:")):
+            raise ValueError(
+                "persistence.url names a database in memory, which ends with each process; "
+                "name a file: sqlite:////path"
+            )
+        return store
+
     @model_validator(mode="after")
     def _no_contradiction(self) -> Config:
         board, store = self.board.url, self.persistence.url
