@@ -39,6 +39,15 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
 }
 _URLS = "Use sqlite:////path, mysql+pymysql://user:password@host/db or postgresql+psycopg://user:password@host/db."
+_AWAY_HINT = "Is it running, and do host, port and account in persistence.url fit?"
+_AWAY_HINTS = {"sqlite": "Is there room on its disk, and may this account write the file and its directory?"}
+_REFUSED_HINT = (
+    "Are account and password right (persistence.url, persistence.password or password_file)? Does the database "
+    "exist, and may the account use, make and change its tables?"
+)
+_REFUSED_HINTS = {
+    "sqlite": "Is persistence.url the right file? If it is, it is damaged: put back a copy that was saved."
+}
 _NOW_MS = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
@@ -138,13 +147,12 @@ class Database:
         if is_away(error):
             return StoreUnavailable(
                 f"The database {self.name} is not available: {brief(error)}",
-                hint="Is it running, and do host, port and account in persistence.url fit? "
-                "`jobrunner doctor` checks all of it.",
+                hint=f"{_AWAY_HINTS.get(self.dialect, _AWAY_HINT)} `jobrunner doctor` checks all of it.",
             )
         if is_refused(error):
             return StoreUnavailable(
                 f"The database {self.name} refuses: {brief(error)}",
-                hint="Does the database exist, and may the account in persistence.url use, make and change its tables?",
+                hint=_REFUSED_HINTS.get(self.dialect, _REFUSED_HINT),
             )
         if is_passing(error):
             return StoreUnavailable(

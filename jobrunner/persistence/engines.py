@@ -103,6 +103,11 @@ def _mysql_session(connection: Any, record: Any) -> None:
 
 
 def _frugal_connect(dialect: Any, record: Any, arguments: Any, parameters: Any) -> Any:
+    if isinstance(password := parameters.get("password"), str):
+        parameters = {
+            **parameters,
+            "password": password.encode(),
+        }  # PyMySQL's own is Latin-1, the server's UTF-8
     return _frugal_connection()(*arguments, **parameters)
 
 

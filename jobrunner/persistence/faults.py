@@ -68,7 +68,13 @@ _POSTGRES_PASSING = {
 _POSTGRES_AWAY = {"25006", "57P01", "57P02", "57P03", "57P05"}  # read-only; shutting down, crashed, starting
 _POSTGRES_AWAY_CLASSES = ("08", "53", "58")  # connection; disk, memory, connections used up; I/O
 _SQLITE_PASSING = ("database is locked", "database table is locked", "database schema is locked")
-_SQLITE_AWAY = ("unable to open database file", "disk I/O error", "database or disk is full")
+_SQLITE_AWAY = (
+    "unable to open database file",
+    "disk I/O error",
+    "database or disk is full",
+    "attempt to write a readonly database",
+)
+_SQLITE_REFUSED = ("file is not a database", "database disk image is malformed")
 
 
 def is_passing(error: BaseException) -> bool:
@@ -102,11 +108,13 @@ def is_away(error: BaseException) -> bool:
 
 
 def is_refused(error: BaseException) -> bool:
-    """Whether the server does not let this account do what it wants, or has no such database."""
+    """Whether the server does not let this account do what it wants, or has no such database; or a file is none."""
     original = getattr(error, "orig", None)
     if original is None:
         return False
-    return _mysql_code(original) in _MYSQL_REFUSED or _sqlstate(original) in _POSTGRES_REFUSED
+    if _mysql_code(original) in _MYSQL_REFUSED or _sqlstate(original) in _POSTGRES_REFUSED:
+        return True
+    return any(words in str(original) for words in _SQLITE_REFUSED)
 
 
 def brief(error: BaseException) -> str:

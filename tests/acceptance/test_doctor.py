@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,6 +111,21 @@ def test_database_that_was_not_upgraded(jobrunner: CommandLine, mariadb_url: str
     (found,) = errors(done)
     assert "has no tables of jobrunner yet" in found["what"]
     assert "jobrunner db upgrade" in found["hint"]
+
+
+def test_tables_of_an_earlier_version_are_one_error_and_not_looked_into(
+    jobrunner: CommandLine, tmp_path: Path
+) -> None:
+    store = f"sqlite:///{tmp_path}/jobs.sqlite"
+    jobrunner("list", "--persistence-url", store)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as connection:
+        connection.execute("UPDATE jobrunner_version SET version_num = '0001'")
+        connection.execute("ALTER TABLE nodes DROP COLUMN drained")
+        connection.commit()
+    done = jobrunner("doctor", "--persistence-url", store, "--json")
+    assert done.code == 75
+    (found,) = errors(done)
+    assert "was made by an earlier version" in found["what"]
 
 
 def test_account_that_the_database_refuses(jobrunner: CommandLine, mariadb_server: MariaDbServer) -> None:

@@ -67,9 +67,9 @@ class Subject:
 
     @property
     def has_tables(self) -> bool:
-        """Whether the store can be read; false as well while it is away."""
+        """Whether the store can be read, which an earlier version may lack columns for; false while it is away."""
         try:
-            return self.schema is not SchemaState.ABSENT
+            return self.schema in (SchemaState.CURRENT, SchemaState.NEWER)
         except (JobrunnerError, SQLAlchemyError):  # what it is, the look at the store has told
             return False
 

@@ -19,6 +19,7 @@ from taskflow.persistence.backends.sqlalchemy import tables as taskflow_tables
 import jobrunner.persistence
 from jobrunner.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from jobrunner.model import Posting
+from jobrunner.passwords import with_password
 from jobrunner.persistence import schema
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import row_of_posting
@@ -26,6 +27,7 @@ from jobrunner.persistence.schema import SchemaState, require_schema, schema_sta
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
 from tests.support.journals import staged
+from tests.support.servers import MariaDbServer
 
 MIGRATIONS = Path(jobrunner.persistence.__file__).with_name("migrations")
 UPGRADE = (
@@ -237,6 +239,32 @@ def test_a_server_that_is_away_is_named_without_its_password(url: str) -> None:
         with pytest.raises(StoreUnavailable, match="not available") as caught:
             work(database)
         assert "secret" not in str(caught.value)
+    database.close()
+
+
+def test_a_file_that_is_no_database_is_told_in_plain_words(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.sqlite"
+    file.write_text("hello " * 1000)
+    with pytest.raises(StoreUnavailable, match="refuses: file is not a database") as caught:
+        upgrade(Database(f"sqlite:///{file}"))
+    assert "right file" in (caught.value.hint or "")
+
+
+def test_a_sqlite_file_that_cannot_be_made_is_told_in_words_that_fit_a_file(tmp_path: Path) -> None:
+    (tmp_path / "directory").touch()
+    with pytest.raises(StoreUnavailable, match="unable to open database file") as caught:
+        upgrade(Database(f"sqlite:///{tmp_path}/directory/jobs.sqlite"))
+    assert "write the file and its directory" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("password", ["wörd", "w€rd p@ss:/%"])
+def test_passwords_may_hold_any_character(mariadb_server: MariaDbServer, password: str) -> None:
+    user = f"unicode_{'o' if 'ö' in password else 'e'}"
+    with mariadb_server.connection(charset="utf8mb4") as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE OR REPLACE USER {user}@'%%' IDENTIFIED BY %s", [password])
+    database = Database(with_password(f"mysql+pymysql://{user}@127.0.0.1:{mariadb_server.port}", password))
+    with database.read() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
     database.close()
 
 

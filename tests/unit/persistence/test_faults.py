@@ -34,6 +34,7 @@ AWAY = [
     psycopg.errors.ConnectionFailure(),
     sqlite3.OperationalError("disk I/O error"),
     sqlite3.OperationalError("database or disk is full"),
+    sqlite3.OperationalError("attempt to write a readonly database"),
 ]
 FOR_GOOD = [
     pymysql.err.IntegrityError(1062, "Duplicate entry"),
@@ -79,6 +80,7 @@ REFUSED = [
     psycopg.errors.InvalidPassword(),
     psycopg.errors.InvalidCatalogName(),
     psycopg.errors.InsufficientPrivilege(),
+    sqlite3.DatabaseError("file is not a database"),
 ]
 
 
