@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import os
@@ -16,6 +17,10 @@ from jobrunner.errors import EXIT_INTERRUPTED, EXIT_JOB_FAILED, EXIT_OK, EXIT_US
 
 EXIT_BROKEN_PIPE = 141
 """What a shell reports for a program that ended because nobody reads its output any more."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+LAST_STREAM = 2
+"""The descriptor of stderr; below it those of stdin and stdout."""
 
 GC_THRESHOLD = 50_000
 """Objects between two garbage collections; importing makes many and no garbage, so Python's 700 costs a tenth of it."""
@@ -87,6 +92,7 @@ def command_module(name: str) -> ModuleType:
 def entry(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -105,14 +111,39 @@ def entry(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads on: not an error worth a word. The interpreter flushes once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Nobody reads on: not an error worth a word.
+        _write_no_more()
         return EXIT_BROKEN_PIPE
-    except Exception as error:  # noqa: BLE001 - the edge: nobody should see a bare traceback
-        output.say(f"an internal error: {type(error).__name__}: {error}")
-        if not _print_traceback(args):
-            print("  (run with -v for the traceback)", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            return _internal(error, args)
+        output.say(f"there is no room for what is to be written: {error.strerror}")
+        _write_no_more()
         return EXIT_JOB_FAILED
+    except Exception as error:  # noqa: BLE001 - the edge: nobody should see a bare traceback
+        return _internal(error, args)
+
+
+def _open_streams() -> None:
+    """Give a program that was started with closed streams empty ones: else the database's socket takes their place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST_STREAM:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _write_no_more() -> None:
+    """The interpreter writes what is left once more when it ends; it shall not fail at that."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _internal(error: Exception, args: argparse.Namespace) -> int:
+    output.say(f"an internal error: {type(error).__name__}: {error}")
+    if not _print_traceback(args):
+        print("  (run with -v for the traceback)", file=sys.stderr)
+    return EXIT_JOB_FAILED
 
 
 def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:

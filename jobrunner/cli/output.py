@@ -100,7 +100,11 @@ def console(*, width: int | None = None) -> Console:
     """rich's console on stdout, with all that it would guess about the content switched off."""
     from rich.console import Console
 
-    return Console(
+    class PlainConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich's own would end the process, with another code than the other commands
+
+    return PlainConsole(
         file=sys.stdout,
         highlight=False,
         markup=False,

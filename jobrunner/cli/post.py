@@ -98,23 +98,35 @@ def run(args: argparse.Namespace) -> int:
 def print_flow(job_type: JobType, posting: Posting, form: str) -> None:
     """The flow that the posting would run, drawn; raises InvalidParameters, or InvalidFlow if it could not run."""
     from jobrunner.plugins import check_flow, render
+    from jobrunner.plugins.importing import stdout_to_stderr
 
     accepted = job_type.accept(posting)
-    flow = job_type.build(accepted.parameters, accepted.factory)
+    with stdout_to_stderr():
+        flow = job_type.build(accepted.parameters, accepted.factory)
     check_flow(flow, [JOB_ID, *job_type.store(accepted.parameters)])
     sys.stdout.write(render(flow, form))
 
 
 def finish(context: JobContext, posted: Sequence[Posted], args: argparse.Namespace) -> int:
     """Print the ids, and wait if that is asked for; the exit code."""
-    from jobrunner.cli.posted import announce, follow_all
+    from jobrunner.cli.posted import follow_all
 
     try:
-        announce(context, posted, args)
+        _announce(context, posted, args)
         return follow_all(context, posted, args) if args.wait or args.follow else EXIT_OK
     except KeyboardInterrupt:
         ids = " ".join(one.job_id[:8] for one in posted)
         output.say(f"interrupted, but the job is posted and goes on. `jobrunner cancel {ids}` cancels it.")
+        raise
+
+
+def _announce(context: JobContext, posted: Sequence[Posted], args: argparse.Namespace) -> None:
+    from jobrunner.cli.posted import announce
+
+    try:
+        announce(context, posted, args)
+    except OSError:  # nobody reads stdout, or there is no room: a person should have the id all the same
+        output.say(f"posted, though that cannot be printed: {' '.join(one.job_id for one in posted)}")
         raise
 
 

@@ -40,11 +40,16 @@ def call_factory(
         raise
     except ValueError as error:  # how a factory refuses what its types let through
         raise InvalidParameters(f"{name}: {error}") from error
+    except SystemExit as error:
+        raise InvalidFlow(f"{_maker(name, factory)} called sys.exit({error.code!r})") from error
     except Exception as error:
-        raise InvalidFlow(
-            f"the flow factory of {name}, {factory.__qualname__}, failed: {type(error).__name__}: {error}"
-        ) from error
-    return as_flow(product, f"the flow factory of {name}, {factory.__qualname__},")
+        raise InvalidFlow(f"{_maker(name, factory)} failed: {type(error).__name__}: {error}") from error
+    return as_flow(product, _maker(name, factory))
+
+
+def _maker(name: str, factory: Callable[..., Any]) -> str:
+    function = factory.__qualname__
+    return f"the flow factory of {name}" + (f", {function}," if function != name else "")
 
 
 def as_flow(product: object, maker: str) -> Flow:

@@ -170,7 +170,11 @@ class _ThreadOutput:
 
     def __init__(self, stdout: TextIO) -> None:
         self._stdout = stdout
-        self._thread = threading.get_ident()
+        self._thread: int | None = threading.get_ident()
+
+    def stop(self) -> None:
+        """Change nothing any more: another thread may have put its own in front of this one meanwhile."""
+        self._thread = None
 
     def write(self, text: str) -> int:
         return self._current.write(text)
@@ -195,5 +199,6 @@ def stdout_to_stderr() -> Iterator[None]:
     try:
         yield
     finally:
+        redirected.stop()
         if sys.stdout is redirected:
             sys.stdout = before

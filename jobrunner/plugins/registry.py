@@ -134,11 +134,14 @@ class JobType:
         Not so if that was done a moment ago, see soundness.py. Raises what :meth:`build` and ``check_flow`` raise.
         """
         from jobrunner.plugins import building
+        from jobrunner.plugins.importing import stdout_to_stderr
         from jobrunner.plugins.soundness import key_of
 
         key = key_of(parameters, factory)
         if not self._sound_flows.holds(key):
-            building.check_flow(self.build(parameters, factory), [JOB_ID, *self.store(parameters)])
+            with stdout_to_stderr():
+                flow = self.build(parameters, factory)
+            building.check_flow(flow, [JOB_ID, *self.store(parameters)])
             self._sound_flows.add(key)
 
     @cached_property

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from jobrunner.cli import main, options
+from jobrunner.cli import main, options, output
 from jobrunner.errors import JobNotFound, JobrunnerError, StoreUnavailable
 
 HEAVY = ("sqlalchemy", "pydantic", "rich", "taskflow", "redis", "alembic", "stevedore", "psutil", "shtab")
@@ -143,3 +144,42 @@ def test_the_namespace_has_all_common_options_when_none_is_given() -> None:
     options.add_common(parser)
     dests = {action.dest for action in parser._actions} - {"help"}
     assert dests == set(vars(options.empty_namespace()))
+
+
+def in_shell(command: str) -> subprocess.CompletedProcess[str]:
+    """What a shell runs with ``$python`` for this interpreter."""
+    return subprocess.run(
+        ["/bin/sh", "-c", command],
+        env={**os.environ, "python": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(closed: str) -> None:
+    done = in_shell(f"$python -m jobrunner --version {closed}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_messages_never_go_to_stdout_because_stderr_is_closed() -> None:
+    done = in_shell("$python -m jobrunner nope 2>&-")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_nothing_that_is_opened_takes_the_place_of_a_closed_stream() -> None:
+    """Else what somebody prints would go to the database's socket."""
+    program = "import os; from jobrunner.cli import main; main._open_streams(); print(os.open('/', 0) > 2)"
+    assert in_shell(f'$python -c "{program}" <&- 2>&-').stdout == "True\n"
+
+
+def test_output_for_which_there_is_no_room_is_told_in_plain_words() -> None:
+    done = in_shell("$python -m jobrunner --version > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "jobrunner: there is no room for what is to be written: No space left on device\n"
+
+
+def test_a_console_leaves_it_to_the_command_line_that_nobody_reads_on() -> None:
+    with pytest.raises(BrokenPipeError):
+        output.console().on_broken_pipe()

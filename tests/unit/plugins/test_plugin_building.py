@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,29 @@ def test_a_factory_that_fails(registry: Registry) -> None:
 
     with pytest.raises(InvalidFlow, match=r"the flow factory of tidy, .*tidy, failed: KeyError: 'nothing'"):
         registry.get_type("tidy").build({})
+
+
+def test_a_factory_that_would_end_the_process(registry: Registry) -> None:
+    @job
+    def tidy() -> Flow:
+        sys.exit(4)
+
+    with pytest.raises(InvalidFlow, match=r"the flow factory of tidy, .*tidy, called sys.exit\(4\)"):
+        registry.get_type("tidy").build({})
+
+
+def test_what_a_factory_prints_while_a_posting_is_checked_is_no_data(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @job
+    def tidy(source: str) -> Task:
+        print("looking around")
+        return Make("only")
+
+    before = sys.stdout
+    registry.get_type("tidy").require_sound({"source": "/a"})
+    assert sys.stdout is before
+    assert capsys.readouterr() == ("", "looking around\n")
 
 
 def test_a_factory_that_refuses_a_value(registry: Registry) -> None:
