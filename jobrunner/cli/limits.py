@@ -158,6 +158,11 @@ def _rate(limit: Limit) -> str:
 
 
 def _in_words(limit: Limit) -> str:
-    units = "any number of units" if limit.count >= ANY_NUMBER else f"{limit.count} units"
+    units = (
+        "any number of units"
+        if limit.count >= ANY_NUMBER
+        else f"{limit.count} {'unit' if limit.count == 1 else 'units'}"
+    )
     starts = f", and {limit.starts} starts in {format_duration(limit.period)}" if limit.starts else ""
-    return f"{text.clean(limit.name)} has {units}{starts}; {limit.held} held, {limit.waiting} jobs wait."
+    waiting = "1 job waits" if limit.waiting == 1 else f"{limit.waiting} jobs wait"
+    return f"{text.clean(limit.name)} has {units}{starts}; {limit.held} held, {waiting}."

@@ -78,6 +78,13 @@ def duration(text: str) -> float:
     return seconds
 
 
+def some_time(text: str) -> float:
+    """Seconds, more than none."""
+    if seconds := duration(text):
+        return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is no time; without it there is no limit")
+
+
 def positive(text: str) -> int:
     """A whole number above zero."""
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.cli import output
 from jobrunner.cli.life_options import CRITICAL, add_retry_options, add_when_options, policies_of, when_of
 from jobrunner.cli.link_options import add_link_options
-from jobrunner.cli.options import COMMON, assignment, duration
+from jobrunner.cli.options import COMMON, assignment, duration, some_time
 from jobrunner.cli.post_limits import add_limit_options, limits_of
 from jobrunner.errors import UsageError
 from jobrunner.model import Posting, Priority
@@ -70,7 +70,7 @@ def add_post_options(parser: argparse.ArgumentParser, *, again: bool = False) ->
     add_when_options(group, default)
     add_retry_options(group, default)
     group.add_argument(
-        "--timeout", type=duration, metavar="TIME", help="end the job if it runs for longer", **default
+        "--timeout", type=some_time, metavar="TIME", help="end the job if it runs for longer", **default
     )
     add_limit_options(group, default)
     _add_needs(group, collected)

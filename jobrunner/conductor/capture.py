@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 from jobrunner import times
 from jobrunner.model import Job
@@ -147,6 +147,7 @@ class _Stream(io.TextIOBase):
     def __init__(self, original: TextIO, name: str) -> None:
         self._original = original
         self._name = name
+        self.buffer = _Bytes(self)
 
     def write(self, text: str) -> int:
         speaker = _speaker.get()
@@ -164,6 +165,30 @@ class _Stream(io.TextIOBase):
 
     def isatty(self) -> bool:
         return False
+
+    def reconfigure(self, **settings: Any) -> None:
+        """Programs do this to stdout when they begin; what is kept of a task needs none of it."""
+
+    def writable(self) -> bool:
+        return True
+
+
+class _Bytes(io.BufferedIOBase):
+    """A stream's ``buffer``, for tasks that print bytes. What is no UTF-8 is replaced, as is half a character."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def write(self, data: Any) -> int:
+        with memoryview(data) as view:
+            self._stream.write(bytes(view).decode("utf-8", "replace"))
+            return view.nbytes
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
     def writable(self) -> bool:
         return True

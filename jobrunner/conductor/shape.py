@@ -28,6 +28,8 @@ _WHAT_TO_DO = (
     "Start a node with the code that it began with; or let it go on with the present code, by `jobrunner adopt`; or "
     "end it with `jobrunner cancel --no-revert`."
 )
+NAMES_TOLD = 10
+"""Atoms that are named to a person; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,10 +94,15 @@ def _described(atom: Any) -> str:
     return repr((atom.name, kind.__module__, kind.__qualname__, version, needs, optional, gives))
 
 
+def _told(names: list[str], what: str) -> str:
+    shown = [*names[:NAMES_TOLD], f"{len(names) - NAMES_TOLD} more"] if len(names) > NAMES_TOLD + 1 else names
+    return f"{', '.join(shown)} {'is' if len(names) == 1 else 'are'} {what}"
+
+
 def _require_same_atoms(recorded: list[str] | None, present: tuple[str, ...]) -> None:
     """A flow that is half done goes on only with the atoms that it began with: a renamed one would run again."""
     if recorded is None or sorted(recorded) == sorted(present):
         return
     gone, new = sorted(set(recorded) - set(present)), sorted(set(present) - set(recorded))
-    parts = [f"{', '.join(names)} {what}" for names, what in ((gone, "is gone"), (new, "is new")) if names]
+    parts = [_told(names, what) for names, what in ((gone, "gone"), (new, "new")) if names]
     raise InvalidFlow(f"Its atoms are not those that it began with: {'; '.join(parts)}. {_WHAT_TO_DO}")

@@ -45,6 +45,13 @@ def test_numbers_are_above_zero(words: str) -> None:
         options.positive(words)
 
 
+def test_a_time_limit_of_nothing_is_refused_for_it_is_meant_as_none() -> None:
+    assert options.some_time("1m") == 60
+    for words in ("0", "0s", "-1s"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            options.some_time(words)
+
+
 def test_assignments_have_a_name_and_may_hold_equals_signs() -> None:
     assert options.assignment("a=b=c") == ("a", "b=c")
     with pytest.raises(argparse.ArgumentTypeError, match="name=value"):

@@ -137,6 +137,19 @@ def test_threads_speak_for_their_own_jobs() -> None:
         assert logged == [f"WARNING x: {number} logs {line}" for line in range(200)]
 
 
+def test_bytes_are_kept_as_the_text_that_they_are(capfd: pytest.CaptureFixture[str]) -> None:
+    kept = Kept(10_000)
+    stream = capture._Stream(sys.__stdout__ or sys.stdout, "out")
+    stream.reconfigure(line_buffering=True)
+    with speaking(kept.output, "a"):
+        assert stream.buffer.write("é\n".encode()) == 3
+        assert stream.buffer.write(memoryview(b"\xff\n")) == 2
+        stream.buffer.flush()
+    kept.flush()
+    assert kept.text() == "é\n\ufffd\n"
+    assert capfd.readouterr().out == ""
+
+
 def test_what_nobodys_atom_says_goes_where_it_always_went(capfd: pytest.CaptureFixture[str]) -> None:
     kept = Kept(1000)
     with installed():

@@ -15,7 +15,9 @@ from taskflow import engines, retry
 from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 from taskflow.task import Task
 
+from jobrunner.conductor import shape
 from jobrunner.conductor.shape import fingerprint
+from jobrunner.errors import InvalidFlow
 
 ROOT = Path(__file__).parents[3]
 
@@ -87,6 +89,14 @@ def test_what_comes_after_what_counts() -> None:
         return kind("f").add(Make("a", provides="x"), Make("b", provides="y"))
 
     assert len({printed(flow(kind)) for kind in (linear_flow.Flow, unordered_flow.Flow)}) == 2
+
+
+def test_of_many_changed_atoms_some_are_named() -> None:
+    began, present = [f"s{number:02}" for number in range(13)], ("t",)
+    with pytest.raises(InvalidFlow, match=r"s00, .*, s09, 3 more are gone; t is new\."):
+        shape._require_same_atoms(began, present)
+    with pytest.raises(InvalidFlow, match=r": s00, s01 are gone; t is new\."):
+        shape._require_same_atoms(began[:2], present)
 
 
 def test_it_does_not_depend_on_the_process() -> None:
