@@ -43,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     workings = BROKEN[args.broken] if args.broken else owner.Workings()
     owner.prepare(args.url, args.directory / "prepare.log")
-    owner.warm_up()
+    owner.warm_up(args.url, args.directory)
     points = CrashPoints(args.url, SHAPES[args.shape], args.directory, workings)
     print(json.dumps(asdict(points.report_changes() if args.changes else points.report())))
 

@@ -27,12 +27,11 @@ from jobrunner.persistence.beginning import Begun, begin
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.store import Store
-from jobrunner.plugins import building, parameters  # noqa: F401 (else each owner would import them for itself)
 from jobrunner.plugins.registry import JobType, Registry
 from jobrunner.stopping import StopSignal
 from tests.chaos.crash_points import evidence, faults
 from tests.chaos.crash_points.faults import Fault, FaultyWriter, Writes
-from tests.chaos.crash_points.shapes import WORD, Shape
+from tests.chaos.crash_points.shapes import SHAPES, WORD, Shape
 
 LIFE_S = 60
 """An owner that takes longer hangs."""
@@ -183,10 +182,27 @@ def _do(work: Callable[[], None], log: Path) -> None:
         raise OwnerBroke(log.read_text())
 
 
-def warm_up() -> None:
-    """Leave what was imported as it is: the collector would copy it in every child."""
+def warm_up(url: str, directory: Path) -> None:
+    """Be an owner once, elsewhere: what that imports and compiles, no owner of this database has to do for itself.
+
+    It leaves no thread and no open database.
+    """
+    Database(url).close()
+    elsewhere = directory / "warm_up"
+    elsewhere.mkdir()
+    aside = f"sqlite:///{elsewhere}/jobrunner.sqlite"
+    prepare(aside, elsewhere / "prepare.log")
+    shape = SHAPES["linear"]
+    stage = Stage(
+        url=aside,
+        shape=shape,
+        job_ids=post(aside, shape, 1, elsewhere)[0],
+        directory=elsewhere,
+        workings=Workings(),
+    )
+    _own(stage, 1, None, elsewhere / "report")
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # the collector would copy all of it in every child
 
 
 # -- in the owner's process
