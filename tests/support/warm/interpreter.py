@@ -20,6 +20,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -65,7 +66,7 @@ def main(line: socket.socket, root: str) -> None:
 
 
 def import_all() -> None:
-    """Import jobrunner and what it uses; no plugins."""
+    """Import jobrunner and what it uses, and use it; no plugins."""
     import jobrunner
 
     for found in pkgutil.walk_packages(jobrunner.__path__, "jobrunner."):
@@ -73,8 +74,23 @@ def import_all() -> None:
             importlib.import_module(found.name)
     for name in BESIDE:
         importlib.import_module(name)
+    use_once()
     gc.collect()
     gc.freeze()  # so that no process's collections write to the pages that all of them share
+
+
+def use_once() -> None:
+    """Run a job on a database of its own: what is compiled at its first use then is so for all processes."""
+    from taskflow.patterns import linear_flow
+
+    from tests.support.runs import Note, Runs
+
+    with tempfile.TemporaryDirectory() as directory:
+        runs = Runs(f"sqlite:///{directory}/jobrunner.sqlite")
+        runs.run(runs.post(lambda: linear_flow.Flow("once").add(Note("a", []), Note("b", []))))
+        runs.close()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]  # nothing of the tests is in a process
 
 
 class Interpreter:
