@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -268,6 +269,7 @@ def test_conductors_are_told_and_two_of_one_name_are_a_warning(
         done = jobrunner("doctor", "--json")
         assert done.code == 0
         found = [finding for finding in done.json["findings"] if "Two conductors" in finding["what"]]
+        threading.Event().wait(0 if found else 0.3)
     (warning,) = found
     assert "under the name alpha" in warning["what"]
     assert "--name" in warning["hint"]

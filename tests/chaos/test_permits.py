@@ -99,7 +99,10 @@ def rows(found: Cluster) -> list[Any]:
         return list(connection.execute(sa.select(permits)).mappings())
 
 
-@pytest.mark.parametrize("board", [pytest.param("redis", marks=pytest.mark.redis), "sql"])
+@pytest.mark.parametrize(
+    "board",
+    [pytest.param("redis", marks=pytest.mark.redis), pytest.param("sql", marks=pytest.mark.thorough)],
+)
 @pytest.mark.mariadb
 def test_never_above_the_count_and_no_leak(
     board: str, tmp_path: Path, mariadb_url: str, request: pytest.FixtureRequest

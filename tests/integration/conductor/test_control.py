@@ -208,19 +208,21 @@ def test_a_job_that_is_deleted_while_it_waits_is_never_run(both: Cluster) -> Non
 
 
 @pytest.mark.parametrize("survivor", ["alice", "bob"])
-def test_one_conductor_prunes_what_is_not_kept(both: Cluster, survivor: str) -> None:
+def test_one_conductor_prunes_what_is_not_kept(anywhere: Cluster, survivor: str) -> None:
     settings = {
         "retention__every": "0.3",
         "retention__rules": '[{"type": "quick", "max_count": 2}, {"type": "steps"}]',
     }
-    conductors = {name: both.start(name, **settings) for name in ("alice", "bob")}
-    ids = both.post_many("quick", count=6)
-    both.until(lambda: len(both.context.store.states(ids)) == 2, "all but two are gone")
-    kept = both.post("steps")
-    both.succeeded(kept)
+    conductors = {name: anywhere.start(name, **settings) for name in ("alice", "bob")}
+    ids = anywhere.post_many("quick", count=6)
+    anywhere.until(lambda: len(anywhere.context.store.states(ids)) == 2, "all but two are gone")
+    kept = anywhere.post("steps")
+    anywhere.succeeded(kept)
     for name, conductor in conductors.items():
         if name != survivor:
             conductor.kill_all()
-    more = both.post_many("quick", count=3)
-    both.until(lambda: len(both.context.store.states(ids + more)) == 2, "the other goes on", within=90)
-    assert both.context.store.states([kept])
+    more = anywhere.post_many("quick", count=3)
+    anywhere.until(
+        lambda: len(anywhere.context.store.states(ids + more)) == 2, "the other goes on", within=90
+    )
+    assert anywhere.context.store.states([kept])

@@ -92,27 +92,27 @@ def test_no_more_run_at_once_than_the_worker_has_slots(embedded: Cluster) -> Non
     assert max(sum(first <= began <= last for first, last in spans) for began, _ in spans) == 2
 
 
-def test_draining_waits_for_them(both: Cluster) -> None:
-    ids = [*both.post_many("quick", count=3, posting=posted()), both.post("quick")]
-    assert both.start(once=True).wait() == 0
-    both.succeeded(*ids)
+def test_draining_waits_for_them(anywhere: Cluster) -> None:
+    ids = [*anywhere.post_many("quick", count=3, posting=posted()), anywhere.post("quick")]
+    assert anywhere.start(once=True).wait() == 0
+    anywhere.succeeded(*ids)
 
 
-def test_one_that_crashes_the_interpreter_harms_no_other_and_is_set_aside(both: Cluster) -> None:
-    alice = both.start()
+def test_one_that_crashes_the_interpreter_harms_no_other_and_is_set_aside(anywhere: Cluster) -> None:
+    alice = anywhere.start()
     claims = worker_of(alice)
-    other = both.post("steps", hold=2, gate=both.gate())
-    both.started("step2", job=other)
-    job_id = both.post("segfault")
-    (job,) = both.ended(job_id)
-    both.open(both.gate())
-    both.succeeded(other)
+    other = anywhere.post("steps", hold=2, gate=anywhere.gate())
+    anywhere.started("step2", job=other)
+    job_id = anywhere.post("segfault")
+    (job,) = anywhere.ended(job_id)
+    anywhere.open(anywhere.gate())
+    anywhere.succeeded(other)
     assert (job.state, job.deaths) == (JobState.FAILED, 5)
     assert job.error is not None
     assert job.error.kind == "OwnersDied"
     assert "killed by SIGSEGV" in alice.log
     assert lives(claims)
-    assert both.job(other).epoch == 1
+    assert anywhere.job(other).epoch == 1
 
 
 def test_one_that_leaves_by_itself_is_resumed_like_any_other(embedded: Cluster) -> None:
@@ -121,34 +121,34 @@ def test_one_that_leaves_by_itself_is_resumed_like_any_other(embedded: Cluster) 
     assert (job.state, job.deaths) == (JobState.FAILED, 5)
 
 
-def test_one_that_takes_too_much_memory_is_killed_and_says_so(both: Cluster) -> None:
-    alice = both.start()
+def test_one_that_takes_too_much_memory_is_killed_and_says_so(anywhere: Cluster) -> None:
+    alice = anywhere.start()
     claims = worker_of(alice)
-    job_id = both.post("hog", mib=200)
-    (job,) = both.ended(job_id)
+    job_id = anywhere.post("hog", mib=200)
+    (job,) = anywhere.ended(job_id)
     assert job.state is JobState.FAILED
     assert job.error is not None
     assert job.error.kind == "MemoryLimit"
     assert "its limit is 143 MiB" in job.error.message
-    assert not lives(both.started("hog", job=job_id).pid)
+    assert not lives(anywhere.started("hog", job=job_id).pid)
     assert lives(claims)
     assert job.deaths == 0
-    both.until(lambda: not both.context.board.known([job_id]), "it is off the board")
-    both.until(lambda: (both.job(job_id).usage or {}).get("peak", 0) > 150e6, "its peak is kept")
-    assert both.ends(job_id) == ["failed"]
+    anywhere.until(lambda: not anywhere.context.board.known([job_id]), "it is off the board")
+    anywhere.until(lambda: (anywhere.job(job_id).usage or {}).get("peak", 0) > 150e6, "its peak is kept")
+    assert anywhere.ends(job_id) == ["failed"]
 
 
-def test_what_is_ended_by_force_is_retried_as_its_policy_says(both: Cluster) -> None:
-    both.start()
+def test_what_is_ended_by_force_is_retried_as_its_policy_says(anywhere: Cluster) -> None:
+    anywhere.start()
     again = Policies(retry=RetryPolicy(attempts=2, delay=0.1), holds=(Hold(name="room"),))
-    job_id = both.post("hog", mib=200, posting={"policies": again})
-    (job,) = both.ended(job_id)
+    job_id = anywhere.post("hog", mib=200, posting={"policies": again})
+    (job,) = anywhere.ended(job_id)
     assert (job.state, job.attempt) == (JobState.FAILED, 2)
     assert job.error is not None
     assert job.error.kind == "MemoryLimit"
-    assert len(both.evidence(job=job_id, atom="before", what="end")) == 2
-    other = both.post("quick", posting={"policies": Policies(holds=(Hold(name="room"),))})
-    both.succeeded(other)  # what the killed one held is free
+    assert len(anywhere.evidence(job=job_id, atom="before", what="end")) == 2
+    other = anywhere.post("quick", posting={"policies": Policies(holds=(Hold(name="room"),))})
+    anywhere.succeeded(other)  # what the killed one held is free
 
 
 def test_memory_within_the_limit_is_no_matter(embedded: Cluster) -> None:
@@ -156,15 +156,15 @@ def test_memory_within_the_limit_is_no_matter(embedded: Cluster) -> None:
     embedded.succeeded(embedded.post("quick", posting=posted(memory=2 * LEAST_MEMORY)))
 
 
-def test_a_task_that_heeds_nothing_is_killed_when_its_time_is_up_and_undone(both: Cluster) -> None:
-    both.start()
-    job_id = both.post("hang", posting={"timeout": 1.0})
-    (job,) = both.ended(job_id, within=15)
+def test_a_task_that_heeds_nothing_is_killed_when_its_time_is_up_and_undone(anywhere: Cluster) -> None:
+    anywhere.start()
+    job_id = anywhere.post("hang", posting={"timeout": 1.0})
+    (job,) = anywhere.ended(job_id, within=15)
     assert job.state is JobState.TIMED_OUT
-    assert [line.atom for line in both.evidence(job=job_id, what="revert")] == ["hang", "before"]
-    assert not lives(both.started("hang", job=job_id).pid)
+    assert [line.atom for line in anywhere.evidence(job=job_id, what="revert")] == ["hang", "before"]
+    assert not lives(anywhere.started("hang", job=job_id).pid)
     assert job.deaths == 0
-    both.check_evidence([job_id])
+    anywhere.check_evidence([job_id])
 
 
 def test_one_that_lets_no_other_thread_run_is_killed_in_time_too(embedded: Cluster) -> None:
@@ -179,14 +179,14 @@ def test_one_that_lets_no_other_thread_run_is_killed_in_time_too(embedded: Clust
     assert len(embedded.evidence(job=job_id, what="start")) == 1
 
 
-def test_cancelling_one_that_heeds_nothing_takes_the_grace_and_undoes_it(both: Cluster) -> None:
-    both.start()
-    job_id = both.post("hang")
-    both.started("hang", job=job_id)
-    both.cancel(job_id)
-    (job,) = both.ended(job_id, within=10)
+def test_cancelling_one_that_heeds_nothing_takes_the_grace_and_undoes_it(anywhere: Cluster) -> None:
+    anywhere.start()
+    job_id = anywhere.post("hang")
+    anywhere.started("hang", job=job_id)
+    anywhere.cancel(job_id)
+    (job,) = anywhere.ended(job_id, within=10)
     assert job.state is JobState.CANCELLED
-    assert [line.atom for line in both.evidence(job=job_id, what="revert")] == ["hang", "before"]
+    assert [line.atom for line in anywhere.evidence(job=job_id, what="revert")] == ["hang", "before"]
     assert job.error is not None
     assert "was undone" in job.error.message
 
@@ -228,16 +228,16 @@ def test_undoing_may_take_longer_than_the_grace_but_can_be_cut_short(embedded: C
     assert len(embedded.evidence(job=job_id, what="revert")) == 1
 
 
-def test_the_children_of_its_tasks_are_killed_with_it(both: Cluster) -> None:
-    both.start()
-    job_id = both.post("hang", children=2)
-    both.started("hang", job=job_id)
-    children = [int(line.atom) for line in both.evidence(job=job_id, what="child")]
+def test_the_children_of_its_tasks_are_killed_with_it(anywhere: Cluster) -> None:
+    anywhere.start()
+    job_id = anywhere.post("hang", children=2)
+    anywhere.started("hang", job=job_id)
+    children = [int(line.atom) for line in anywhere.evidence(job=job_id, what="child")]
     assert len(children) == 3
     assert all(lives(pid) for pid in children)
-    both.cancel(job_id)
-    both.ended(job_id, within=10)
-    both.until(lambda: not any(lives(pid) for pid in children), "all children are gone", within=5)
+    anywhere.cancel(job_id)
+    anywhere.ended(job_id, within=10)
+    anywhere.until(lambda: not any(lives(pid) for pid in children), "all children are gone", within=5)
 
 
 def test_nothing_that_it_started_outlives_its_process(embedded: Cluster) -> None:
@@ -349,20 +349,20 @@ def test_a_guardian_that_is_killed_takes_the_session_along(embedded: Cluster) ->
     assert embedded.job(job_id).deaths == 1
 
 
-def test_one_that_does_nothing_looks_dead_and_one_that_computes_does_not(both: Cluster) -> None:
-    both.start()
-    busy = both.post("burn", seconds=4.0, posting=posted(dead_after=2.0, dead_below=5.0))
-    idle = both.post("hang", children=1, posting=posted(dead_after=2.0, dead_below=5.0, grace=0.2))
-    (job,) = both.ended(idle, within=15)
+def test_one_that_does_nothing_looks_dead_and_one_that_computes_does_not(anywhere: Cluster) -> None:
+    anywhere.start()
+    busy = anywhere.post("burn", seconds=4.0, posting=posted(dead_after=2.0, dead_below=5.0))
+    idle = anywhere.post("hang", children=1, posting=posted(dead_after=2.0, dead_below=5.0, grace=0.2))
+    (job,) = anywhere.ended(idle, within=15)
     assert job.state is JobState.DEAD
     assert job.error is not None
     assert job.error.kind == "LookedDead"
-    assert not both.evidence(job=idle, what="revert")
-    children = [int(line.atom) for line in both.evidence(job=idle, what="child")]
-    both.until(lambda: not any(lives(pid) for pid in children), "its children are gone", within=5)
-    both.succeeded(busy)
-    both.until(lambda: not both.context.board.known([idle]), "it is off the board")
-    assert both.ends(idle) == ["dead"]
+    assert not anywhere.evidence(job=idle, what="revert")
+    children = [int(line.atom) for line in anywhere.evidence(job=idle, what="child")]
+    anywhere.until(lambda: not any(lives(pid) for pid in children), "its children are gone", within=5)
+    anywhere.succeeded(busy)
+    anywhere.until(lambda: not anywhere.context.board.known([idle]), "it is off the board")
+    assert anywhere.ends(idle) == ["dead"]
 
 
 @pytest.mark.thorough
@@ -424,17 +424,17 @@ def test_all_of_it_ends_with_its_conductor_and_another_resumes(both: Cluster) ->
     both.check_evidence([job_id])
 
 
-def test_it_is_suspended_when_the_conductor_leaves(both: Cluster) -> None:
-    alice = both.start("alice")
-    job_id = both.post("steps", hold=2, gate=both.gate(), heed=True, posting=posted())
-    both.started("step2")
+def test_it_is_suspended_when_the_conductor_leaves(anywhere: Cluster) -> None:
+    alice = anywhere.start("alice")
+    job_id = anywhere.post("steps", hold=2, gate=anywhere.gate(), heed=True, posting=posted())
+    anywhere.started("step2")
     alice.signal(signal.SIGTERM)
     assert alice.wait() == 0
-    assert both.job(job_id).state is JobState.SUSPENDED
-    both.open(both.gate())
-    both.start("bob")
-    both.succeeded(job_id)
-    assert both.job(job_id).deaths == 0
+    assert anywhere.job(job_id).state is JobState.SUSPENDED
+    anywhere.open(anywhere.gate())
+    anywhere.start("bob")
+    anywhere.succeeded(job_id)
+    assert anywhere.job(job_id).deaths == 0
 
 
 def test_a_killed_worker_leaves_its_jobs_own_processes_running(embedded: Cluster) -> None:

@@ -343,14 +343,18 @@ def test_labels_and_all_leave_out_nodes_that_take_no_jobs(embedded: Cluster) -> 
 # Many
 
 
-def test_a_set_of_a_thousand_runs(both: Cluster) -> None:
-    both.start(conductor__processes=2)
-    postings = [give(both), *(give(both, number=number(0)) for _ in range(998)), give(both, *range(1, 999))]
+def test_a_set_of_a_thousand_runs(anywhere: Cluster) -> None:
+    anywhere.start(conductor__processes=2)
+    postings = [
+        give(anywhere),
+        *(give(anywhere, number=number(0)) for _ in range(998)),
+        give(anywhere, *range(1, 999)),
+    ]
     began = time.monotonic()
-    jobset, ids = post(both, *postings)
-    ended = jobsets.wait(both.context, jobset, timeout=150)
+    jobset, ids = post(anywhere, *postings)
+    ended = jobsets.wait(anywhere.context, jobset, timeout=150)
     print(f"a set of 1,000 ran in {time.monotonic() - began:.1f} s")
     assert ended.counts == {SUCCEEDED: 1000}
-    last = both.job(ids[-1])
+    last = anywhere.job(ids[-1])
     assert last.started_ms is not None
-    assert max(both.job(job_id).finished_ms or 0 for job_id in ids[:-1]) <= last.started_ms
+    assert max(anywhere.job(job_id).finished_ms or 0 for job_id in ids[:-1]) <= last.started_ms
