@@ -30,7 +30,7 @@ from jobrunner.jobs.context import JobContext
 from jobrunner.model import AtomRecord, CancelMode, Job, JobState, Posting
 from jobrunner.persistence import flows, ownership
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.schema import SchemaState, schema_state, upgrade
 from tests.support import warm
 
 FLOWS = Path(__file__).with_name("flows")
@@ -193,7 +193,8 @@ class Cluster:
         self.lease = lease
         self.conductors: list[Conductor] = []
         database = Database(store_url)
-        upgrade(database)
+        if schema_state(database) is not SchemaState.CURRENT:
+            upgrade(database)
         database.close()
         self.context = self._context()
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
+from tests.support.servers import MariaDbServer
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +72,39 @@ def ready(kind: str, kept_databases: Callable[[str], str], directory: Path) -> I
         return
     yield url
     empty(url)
+
+
+@pytest.fixture(scope="session")
+def mariadb_recipe(mariadb_server: MariaDbServer) -> list[str]:
+    """Statements that make in a new MariaDB database what ``upgrade`` does: an eighth of its time."""
+    url = mariadb_server.create_database()
+    database = Database(f"{url}?ssl_disabled=true")
+    upgrade(database)
+    with database.read() as connection:
+        names = sa.inspect(connection).get_table_names()
+        tables = [connection.exec_driver_sql(f"SHOW CREATE TABLE {name}").one()[1] for name in names]
+        made = {name: connection.exec_driver_sql(f"SELECT * FROM {name}").all() for name in names}
+    database.close()
+    mariadb_server.drop_database(url)
+    rows = [
+        f"INSERT INTO {name} VALUES ({', '.join(map(repr, row))})" for name in names for row in made[name]
+    ]
+    return [
+        "SET foreign_key_checks = 0",
+        *tables,
+        *rows,
+        "UPDATE jobrunner_settings SET value = UUID() WHERE name = 'store_id'",
+    ]
+
+
+def with_tables(url: str, recipe: list[str]) -> str:
+    """The same database, once its tables are made by the recipe."""
+    database = Database(url, pool_size=1)
+    with database.write() as connection:
+        for statement in recipe:
+            connection.exec_driver_sql(statement)
+    database.close()
+    return url
 
 
 def empty(url: str) -> None:

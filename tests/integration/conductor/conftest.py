@@ -8,16 +8,22 @@ from pathlib import Path
 import pytest
 
 from tests.support.conductors import Cluster, cluster
-from tests.support.kept_databases import kept_databases, ready
+from tests.support.kept_databases import kept_databases, mariadb_recipe, ready, with_tables
 from tests.support.runs import Runs
 
-__all__ = ["kept_databases"]
+__all__ = ["kept_databases", "mariadb_recipe"]
 
 
 @pytest.fixture
 def sqlite_url(kept_databases: Callable[[str], str], tmp_path: Path) -> Iterator[str]:
     """A new SQLite file that has its tables."""
     yield from ready("sqlite", kept_databases, tmp_path)
+
+
+@pytest.fixture
+def mariadb_url(mariadb_url: str, mariadb_recipe: list[str]) -> str:
+    """A new database on the run's MariaDB that has its tables."""
+    return with_tables(mariadb_url, mariadb_recipe)
 
 
 @pytest.fixture
