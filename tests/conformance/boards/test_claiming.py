@@ -220,6 +220,10 @@ def test_posters_claimers_and_withdrawers_at_once(board: Board, open_one: Callab
     assert board.count() == BoardCounts(waiting=0, delayed=0, claimed=0)
 
 
+ROUNDS = 5
+"""A busy machine may spoil one; a cost that grows spoils them all."""
+
+
 @pytest.mark.parametrize(
     ("classes", "jobs", "on_servers"),
     [
@@ -256,5 +260,6 @@ def test_the_cost_of_a_claim_does_not_grow_with_the_board(
     fill(1000)
     few = fastest()
     fill(jobs if is_quick_to_fill else on_servers)
-    many = fastest()
-    assert many <= 1.5 * few + 0.001
+    allowed = 1.5 * few + 0.001
+    many = next((took for took in (fastest() for _ in range(ROUNDS)) if took <= allowed), None)
+    assert many is not None, f"none of {ROUNDS} rounds came down to {allowed} s"
