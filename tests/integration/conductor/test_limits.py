@@ -69,11 +69,11 @@ def test_two_hundred_contend_for_three_on_four_processes(networked: Cluster) -> 
     networked.until(lambda: not permits_left(networked), "no permit is left")
 
 
-def test_a_drain_waits_for_those_that_wait_for_each_other(both: Cluster) -> None:
-    ids = both.post_many("busy", count=6, posting=holding())
-    assert both.start("alice", once=True).wait() == 0
-    assert {both.job(job_id).state for job_id in ids} == {JobState.SUCCEEDED}
-    assert at_once(both.evidence()) == 1
+def test_a_drain_waits_for_those_that_wait_for_each_other(anywhere: Cluster) -> None:
+    ids = anywhere.post_many("busy", count=6, posting=holding())
+    assert anywhere.start("alice", once=True).wait() == 0
+    assert {anywhere.job(job_id).state for job_id in ids} == {JobState.SUCCEEDED}
+    assert at_once(anywhere.evidence()) == 1
 
 
 def test_who_takes_a_job_over_has_what_it_holds(anywhere: Cluster) -> None:
@@ -109,15 +109,15 @@ def test_a_suspended_job_lets_others_have_what_it_held(both: Cluster) -> None:
     both.succeeded(first, second)
 
 
-def test_a_raised_count_lets_those_in_who_wait(both: Cluster) -> None:
-    gate = both.gate()
-    both.start("alice")
-    ids = [both.post("steps", count=1, hold=1, gate=gate, posting=holding()) for _ in range(3)]
-    both.until(lambda: sum(both.job(job_id).note is not None for job_id in ids) == 2, "two wait")
-    limits.set_limit(both.context, "db", count=3)
-    both.until(lambda: len(both.evidence(what="start")) == 3, "all three run", within=5)
-    both.open(gate)
-    both.succeeded(*ids)
+def test_a_raised_count_lets_those_in_who_wait(anywhere: Cluster) -> None:
+    gate = anywhere.gate()
+    anywhere.start("alice")
+    ids = [anywhere.post("steps", count=1, hold=1, gate=gate, posting=holding()) for _ in range(3)]
+    anywhere.until(lambda: sum(anywhere.job(job_id).note is not None for job_id in ids) == 2, "two wait")
+    limits.set_limit(anywhere.context, "db", count=3)
+    anywhere.until(lambda: len(anywhere.evidence(what="start")) == 3, "all three run", within=5)
+    anywhere.open(gate)
+    anywhere.succeeded(*ids)
 
 
 def test_readers_share_and_a_writer_is_alone(both: Cluster) -> None:
@@ -138,11 +138,11 @@ def test_readers_share_and_a_writer_is_alone(both: Cluster) -> None:
         assert all(span[1] < began or span[0] > ended for span in others)
 
 
-def test_a_type_says_how_many_run_at_once(both: Cluster) -> None:
-    ids = both.post_many("two_at_once", count=8)
-    both.start("alice", conductor__processes=2)
-    both.succeeded(*ids)
-    assert at_once(both.evidence()) == 2
+def test_a_type_says_how_many_run_at_once(anywhere: Cluster) -> None:
+    ids = anywhere.post_many("two_at_once", count=8)
+    anywhere.start("alice", conductor__processes=2)
+    anywhere.succeeded(*ids)
+    assert at_once(anywhere.evidence()) == 2
 
 
 def test_a_rate_is_never_exceeded(both: Cluster) -> None:
@@ -157,60 +157,62 @@ def test_a_rate_is_never_exceeded(both: Cluster) -> None:
     assert max(gaps) < 2500, gaps
 
 
-def test_a_tag_can_be_limited(both: Cluster) -> None:
-    limits.set_limit(both.context, "tag:customer=acme", count=1)
-    both.start("alice", conductor__processes=2)
-    ids = both.post_many("busy", count=6, posting={"properties": {"customer": "acme"}})
-    both.succeeded(*ids)
-    assert at_once(both.evidence()) == 1
+def test_a_tag_can_be_limited(anywhere: Cluster) -> None:
+    limits.set_limit(anywhere.context, "tag:customer=acme", count=1)
+    anywhere.start("alice", conductor__processes=2)
+    ids = anywhere.post_many("busy", count=6, posting={"properties": {"customer": "acme"}})
+    anywhere.succeeded(*ids)
+    assert at_once(anywhere.evidence()) == 1
 
 
-def test_a_node_runs_no_more_than_it_may(both: Cluster) -> None:
-    ids = both.post_many("busy", count=12, seconds=0.1)
-    conductor = both.start("alice", ready=False, conductor__processes=4, conductor__max_running=3)
-    both.until(lambda: conductor.log.count("takes jobs") == 3, "as many workers as jobs")
-    both.succeeded(*ids)
-    assert 1 < at_once(both.evidence()) <= 3
+def test_a_node_runs_no_more_than_it_may(anywhere: Cluster) -> None:
+    ids = anywhere.post_many("busy", count=12, seconds=0.1)
+    conductor = anywhere.start("alice", ready=False, conductor__processes=4, conductor__max_running=3)
+    anywhere.until(lambda: conductor.log.count("takes jobs") == 3, "as many workers as jobs")
+    anywhere.succeeded(*ids)
+    assert 1 < at_once(anywhere.evidence()) <= 3
 
 
-def test_a_paused_semaphore_lets_nobody_start_until_it_is_deleted(both: Cluster) -> None:
-    limits.set_limit(both.context, "db", count=0)
-    limits.set_limit(both.context, "db", rate=Rate(starts=100, period=1.0))  # the count stays
-    both.start("alice")
-    first = both.post("busy", posting=holding())
-    second = both.post("busy")
-    both.succeeded(second)
-    both.until(lambda: both.job(first).note, "it waits")
-    assert both.job(first).note == "Waits for a slot of db."
-    limits.delete_limit(both.context, "db")
-    both.succeeded(first)
+def test_a_paused_semaphore_lets_nobody_start_until_it_is_deleted(anywhere: Cluster) -> None:
+    limits.set_limit(anywhere.context, "db", count=0)
+    limits.set_limit(anywhere.context, "db", rate=Rate(starts=100, period=1.0))  # the count stays
+    anywhere.start("alice")
+    first = anywhere.post("busy", posting=holding())
+    second = anywhere.post("busy")
+    anywhere.succeeded(second)
+    anywhere.until(lambda: anywhere.job(first).note, "it waits")
+    assert anywhere.job(first).note == "Waits for a slot of db."
+    limits.delete_limit(anywhere.context, "db")
+    anywhere.succeeded(first)
 
 
-def test_a_node_runs_no_more_than_somebody_limits_it_to(both: Cluster) -> None:
-    limits.set_limit(both.context, "node:alice", count=0)
-    ids = both.post_many("busy", count=8, seconds=0.05)
-    both.start("alice", conductor__processes=2)
-    limits.set_limit(both.context, "node:bob", count=1)
-    both.start("bob", conductor__processes=2)
-    both.succeeded(*ids[:2])
-    limits.set_limit(both.context, "node:alice", count=3)
-    both.succeeded(*ids)
+def test_a_node_runs_no_more_than_somebody_limits_it_to(anywhere: Cluster) -> None:
+    limits.set_limit(anywhere.context, "node:alice", count=0)
+    ids = anywhere.post_many("busy", count=8, seconds=0.05)
+    anywhere.start("alice", conductor__processes=2)
+    limits.set_limit(anywhere.context, "node:bob", count=1)
+    anywhere.start("bob", conductor__processes=2)
+    anywhere.succeeded(*ids[:2])
+    limits.set_limit(anywhere.context, "node:alice", count=3)
+    anywhere.succeeded(*ids)
     for name, most in (("alice", 3), ("bob", 1)):
-        here = {job_id for job_id in ids if both.job(job_id).node == name}
-        assert at_once([line for line in both.evidence() if line.job in here]) <= most
+        here = {job_id for job_id in ids if anywhere.job(job_id).node == name}
+        assert at_once([line for line in anywhere.evidence() if line.job in here]) <= most
 
 
-def test_limits_are_configured(both: Cluster) -> None:
-    ids = both.post_many("busy", count=9, posting=holding(Hold(name="db"), Hold(name="free")))
+def test_limits_are_configured(anywhere: Cluster) -> None:
+    ids = anywhere.post_many("busy", count=9, posting=holding(Hold(name="db"), Hold(name="free")))
     settings = {
         "semaphores": '{"db": 2, "free": "any"}',
         "types": '{"two_at_once": 5}',
         "nodes": '{"alice": 7}',
     }
-    both.start("alice", conductor__processes=2, **{f"limits__{key}": text for key, text in settings.items()})
-    both.succeeded(*ids)
-    assert at_once(both.evidence()) == 2
-    found = {limit.name: limit for limit in limits.list_limits(both.context)}
+    anywhere.start(
+        "alice", conductor__processes=2, **{f"limits__{key}": text for key, text in settings.items()}
+    )
+    anywhere.succeeded(*ids)
+    assert at_once(anywhere.evidence()) == 2
+    found = {limit.name: limit for limit in limits.list_limits(anywhere.context)}
     assert (found["db"].count, found["db"].is_set, found["db"].configured_by) == (2, False, "alice")
     assert (found["type:two_at_once"].count, found["node:alice"].count) == (5, 7)
 
