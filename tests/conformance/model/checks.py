@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobrunner.model import JobState
+from jobrunner.model import Job, JobState
+from jobrunner.persistence.links import SKIPPED
 from tests.conformance.model.expected import UNITS
 from tests.conformance.model.expected_system import Expected
 from tests.conformance.model.hands import Differs, same
@@ -23,6 +24,9 @@ COMPARED = (
     "parked",
     "parked_before",
     "awaits",
+    "result",
+    "parameters",
+    "jobset_id",
 )
 
 
@@ -33,6 +37,12 @@ def check_store(world: World, expected: Expected, owners: Sequence[str]) -> None
     for job_id, job in found.items():
         for name in COMPARED:
             same(f"{name} of {job_id}", getattr(job, name), getattr(expected.jobs[job_id], name))
+        same(f"whether {job_id} was skipped", was_skipped(job), expected.jobs[job_id].skipped)
+    same(
+        "who comes after whom",
+        world.links(),
+        {job_id: job.after for job_id, job in expected.jobs.items() if job.after},
+    )
     atoms = {job_id: job.atoms for job_id, job in expected.jobs.items()}
     same("what is recorded", world.atoms(found.values()), atoms)
     untaken = {job_id: job.signals for job_id, job in expected.jobs.items() if job.signals}
@@ -42,6 +52,10 @@ def check_store(world: World, expected: Expected, owners: Sequence[str]) -> None
         raise Differs(f"{len(expected.holders)} hold the semaphore, of {UNITS}")
     if any(job.cancel for job in found.values()):
         same("asked to be cancelled", world.cancel_requests(owners), expected.cancel_requests(owners))
+
+
+def was_skipped(job: Job) -> bool:
+    return job.error is not None and job.error.kind == SKIPPED
 
 
 def check_board(world: World, expected: Expected) -> None:

@@ -18,7 +18,8 @@ from jobrunner.boards.board import Board
 from jobrunner.boards.redis import RedisBoard
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor import reconciler
-from jobrunner.persistence import beginning, job_rows
+from jobrunner.jobs import jobsets
+from jobrunner.persistence import beginning, job_rows, posting
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.permits import granting
 from jobrunner.persistence.schema import upgrade
@@ -89,7 +90,8 @@ def make_world(
             world.writer.start()
             stack.callback(world.writer.stop)
             monkeypatch.setattr(time, "time_ns", world.clock.time_ns)
-            monkeypatch.setattr(job_rows, "new_job_id", world.new_job_id)
+            for module in (job_rows, posting, jobsets):
+                monkeypatch.setattr(module, "new_job_id", world.new_job_id)
             monkeypatch.setattr(beginning, "MAX_DEATHS", MAX_DEATHS)
             monkeypatch.setattr(reconciler, "SHARE", 0)
             monkeypatch.setattr(granting, "random", SimpleNamespace(uniform=lambda low, high: 1.0))

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jobrunner.model import CancelMode, JobState, Parked, Priority
+from jobrunner.model import CancelMode, JobState, Parked, Priority, When
 
 MAX_DEATHS = 3
 ATOMS = ("first", "second")
@@ -24,7 +24,10 @@ SEMAPHORE = "room"
 UNITS = 1
 """Of the semaphore."""
 
-OPEN = {JobState.SCHEDULED, JobState.WAITING, JobState.RUNNING, JobState.SUSPENDED}
+PART = "made"
+"""Of the result of a job that succeeds: what others may have as their parameter."""
+
+OPEN = {JobState.BLOCKED, JobState.SCHEDULED, JobState.WAITING, JobState.RUNNING, JobState.SUSPENDED}
 
 
 class Entry(NamedTuple):
@@ -90,6 +93,14 @@ class ExpectedJob:
     """What it was sent and no task has taken, oldest first."""
     atoms: dict[str, tuple[str, object]] = field(default_factory=dict)
     """State and result of what the present attempt has recorded."""
+    result: object = None
+    after: dict[str, When] = field(default_factory=dict)
+    """The jobs that come first, and on which end of theirs this one is run."""
+    refers: str | None = None
+    """The job whose result is to be this one's parameter, until it is."""
+    given: object = ""
+    skipped: bool = False
+    jobset_id: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -99,6 +110,10 @@ class ExpectedJob:
     def entry(self) -> Entry:
         score = max(self.created_ms, self.available_ms) + self.priority * HOUR_MS
         return Entry(self.id, self.type, score, self.available_ms, self.priority)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {"value": {"$result": self.refers, "path": PART} if self.refers else self.given}
 
     @property
     def anything_done(self) -> bool:
@@ -114,8 +129,8 @@ class ExpectedJob:
         """Whether a signal that it awaits is there."""
         return self.awaits is not None and bool(self.signals)
 
-    def end(self, state: JobState) -> None:
-        self.state, self.owner = state, None
+    def end(self, state: JobState, result: object = None) -> None:
+        self.state, self.owner, self.result = state, None, result
         self.parked = self.awaits = None
         if state not in OPEN:
             self.cancel, self.held = None, False
@@ -124,6 +139,7 @@ class ExpectedJob:
         """What an attempt loses with its end."""
         self.owner, self.deaths, self.started, self.atoms = None, 0, False, {}
         self.parked = self.parked_before = self.awaits = None
+        self.result, self.skipped = None, False
         self.attempt += 1
 
 

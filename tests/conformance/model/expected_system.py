@@ -1,4 +1,4 @@
-"""The model of both together: the store's jobs, the board, and what conductors and people do with them."""
+"""The model of both together: the store's jobs, the board, and what conductors and people do with single jobs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.conformance.model.expected import (
     MAX_DEATHS,
     UNITS,
     Entry,
-    ExpectedBoard,
     ExpectedJob,
     Returned,
 )
+from tests.conformance.model.expected_links import ExpectedLinks
 
 
 @dataclass
@@ -32,6 +32,8 @@ class ExpectedBegun:
     """The epochs of those that are this owner's now."""
     fresh: set[str] = field(default_factory=set)
     finished: set[str] = field(default_factory=set)
+    set_aside: set[str] = field(default_factory=set)
+    """Those of ``finished`` that ended just now."""
     unknown: set[str] = field(default_factory=set)
     unjustly_refused: set[str] = field(default_factory=set)
     """Of those that were refused the semaphore: there was a unit, and nobody was before them."""
@@ -40,26 +42,16 @@ class ExpectedBegun:
     """Those whose time has not come, and in how many milliseconds it does."""
 
 
-class Expected:
+class Expected(ExpectedLinks):
     """Board and store; every method does what the call of its name has to do, and says what that has to answer."""
 
     def __init__(self, now_ms: int) -> None:
-        self.jobs: dict[str, ExpectedJob] = {}
-        self.board = ExpectedBoard()
-        self.now_ms = now_ms
+        super().__init__(now_ms)
         self.holders: set[str] = set()
         self.line: dict[str, tuple[tuple[int, int], int]] = {}
         """Who waits for the semaphore: its place, and until when it counts as waiting."""
         self._leader: tuple[str, int] | None = None
         self._forgotten: dict[str, set[str]] = {}
-
-    @property
-    def now_ms(self) -> int:
-        return self.board.now_ms
-
-    @now_ms.setter
-    def now_ms(self, now_ms: int) -> None:
-        self.board.now_ms = now_ms
 
     def open_jobs(self) -> list[ExpectedJob]:
         return [job for job in self.jobs.values() if job.is_open]
@@ -101,26 +93,36 @@ class Expected:
         job = self.jobs[job_id]
         if not job.is_open:
             return JobState.CANCELLED if job.state is JobState.CANCELLED else None
+        if self.is_cancelled_now(job, mode):
+            self.after_cancelling([job_id], seen=seen)
+        elif job.state is not JobState.RUNNING and later and seen:
+            self.board.withdraw([job.id])
+            self.board.post([job.entry])
+        return job.state
+
+    def is_cancelled_now(self, job: ExpectedJob, mode: CancelMode) -> bool:
+        """Whether that ends it; else its owner, or its next owner, ends it."""
         if job.state is JobState.RUNNING or (mode is CancelMode.REVERT and job.anything_done):
             job.cancel, job.held = mode, False
             if job.state is not JobState.RUNNING:
-                self._offer_to_be_undone(job, seen=seen, later=later)
-            return job.state
+                self._unpark_to_be_undone(job)
+            return False
         job.epoch += 1
         job.end(JobState.CANCELLED)
         self._frees(job)
-        if seen:
-            self.board.withdraw([job_id])
-        return job.state
+        return True
 
-    def _offer_to_be_undone(self, job: ExpectedJob, *, seen: bool, later: bool) -> None:
+    def _unpark_to_be_undone(self, job: ExpectedJob) -> None:
         if job.parked is not None or job.available_ms > self.now_ms:
             job.parked = job.parked_before = job.awaits = None
             job.epoch += 1
             job.available_ms = min(job.available_ms, self.now_ms)
-        if later and seen:
-            self.board.withdraw([job.id])
-            self.board.post([job.entry])
+
+    def after_cancelling(self, job_ids: Sequence[str], *, seen: bool) -> None:
+        """These were cancelled just now: they leave the board, and who comes after them is looked at."""
+        if seen:
+            self.board.withdraw(job_ids)
+        self.follow(job_ids, seen=seen)
 
     def suspend(self, job_id: str, *, seen: bool) -> bool:
         """Whether it can be suspended."""
@@ -156,8 +158,11 @@ class Expected:
             return True
         job.parked, job.parked_before = job.parked_before, None
         job.epoch += 1
-        later = JobState.SCHEDULED if job.available_ms > self.now_ms else JobState.WAITING
-        job.state = JobState.SUSPENDED if job.parked is Parked.SIGNAL else later
+        if job.parked is Parked.AFTER:
+            job.state = JobState.BLOCKED
+            self.look_at([job_id], seen=seen)
+            return True
+        job.state = JobState.SUSPENDED if job.parked is Parked.SIGNAL else self.waiting(job)
         if job.parked is None and seen:
             self.board.post([job.entry])
         if seen:
@@ -192,23 +197,34 @@ class Expected:
         self.board.post([job.entry._replace(available_ms=0, score=job.created_ms + job.priority * HOUR_MS)])
 
     def retry(self, job_id: str, *, seen: bool) -> bool:
-        """Whether it can be run again."""
+        """Whether it can be run again: not if it never came to run, and never will as those ended that come first."""
         job = self.jobs[job_id]
-        if job.is_open or job.state is JobState.SUCCEEDED:
+        if job.is_open or job.state is JobState.SUCCEEDED or (not job.started and self.is_unmet(job)):
             return False
-        job.begin_anew()
-        job.state, job.cancel, job.held = JobState.WAITING, None, False
-        job.epoch, job.available_ms = job.epoch + 1, self.now_ms
-        self._frees(job)
+        self.begin_again(job, blocked=self.is_ahead(job) if job.started else bool(job.after))
         if seen:
             self.board.withdraw([job_id])
+        if job.state is JobState.BLOCKED:
+            self.look_at([job_id], seen=seen)
+        elif seen:
             self.board.post([job.entry])
         return True
 
+    def begin_again(self, job: ExpectedJob, *, blocked: bool) -> None:
+        """A person wants another attempt of a job that has ended; it has to wait again for others, or not."""
+        job.begin_anew()
+        job.state, job.parked = (JobState.BLOCKED, Parked.AFTER) if blocked else (JobState.WAITING, None)
+        job.cancel, job.held = None, False
+        job.epoch, job.available_ms = job.epoch + 1, self.now_ms
+        self._frees(job)
+
     def delete(self, job_id: str, *, seen: bool) -> bool:
-        """Whether it does not run."""
-        if self.jobs[job_id].state is JobState.RUNNING:
+        """Whether it does not run, and no open job comes after it."""
+        if self.jobs[job_id].state is JobState.RUNNING or any(job.is_open for job in self.after(job_id)):
             return False
+        for job in self.after(job_id):
+            if job.started or job.state is JobState.SUCCEEDED:
+                del job.after[job_id]  # the others are told of it if they are retried
         self._frees(self.jobs.pop(job_id))
         if seen:
             self.board.withdraw([job_id])
@@ -237,6 +253,7 @@ class Expected:
                 job.end(JobState.FAILED)
                 self._frees(job)
                 begun.finished.add(job.id)
+                begun.set_aside.add(job.id)
                 continue
             if job.held and job.cancel is None:
                 self._park(job)
@@ -296,6 +313,7 @@ class Expected:
         job_id: str,
         state: JobState,
         *,
+        result: object,
         parked: Parked | None,
         awaits: str | None,
         available_ms: int | None,
@@ -309,7 +327,7 @@ class Expected:
             job.state = JobState.SUSPENDED if job.held else JobState.SCHEDULED
             job.parked = Parked.HELD if job.held else None
             return
-        job.end(state)
+        job.end(state, result)
         job.parked = parked if parked is not Parked.HELD or job.held else None
         job.awaits = awaits
         if available_ms is not None:
@@ -364,6 +382,7 @@ class Expected:
             due = job.available_ms + DUE_MS <= self.now_ms
             if job.state is JobState.SCHEDULED and job.parked is None and due:
                 job.state = JobState.WAITING
+        self.look_at(self.jobs, seen=True)
         missing = [job for job in self.jobs.values() if job.is_wanted and job.id not in self.board.standing]
         running = {job.id for job in missing if job.state is JobState.RUNNING}
         left = running - self._forgotten.get(leader, set())

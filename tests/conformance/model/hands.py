@@ -45,7 +45,9 @@ class Hand:
         self.finished: list[str] = []
         self.returned: list[Returned] = []
         self.left: list[str] = []
-        """Jobs that await signals, of which one may have come meanwhile: to be looked after once the board was told."""
+        """Jobs that ended, or await signals, of which one may have come meanwhile: what follows from that is done once
+        the board was told.
+        """
         self.ended = EndedJobs(name, _Deaf())  # type: ignore[arg-type]
 
     def goes_back(self, run: Run, delay: float) -> None:

@@ -24,8 +24,8 @@ from jobrunner.model import CancelMode, JobState, Parked, Priority
 from jobrunner.persistence.settling import HELD_NOTE, Settlement
 from jobrunner.policies import NO_POLICIES, Hold, Policies, RetryPolicy
 from tests.conformance.model.checks import check_board, check_histories, check_store
-from tests.conformance.model.expected import AGAIN_MS, SEMAPHORE, SIGNAL, UNITS
-from tests.conformance.model.expected_system import Expected
+from tests.conformance.model.expected import AGAIN_MS, PART, SEMAPHORE, SIGNAL, UNITS
+from tests.conformance.model.expected_sets import ExpectedSets
 from tests.conformance.model.hands import Differs, Hand, Run, in_ms, nothing_done, same
 from tests.conformance.model.world import TYPES, World, classes
 
@@ -47,6 +47,10 @@ delays = st.sampled_from([0.0, 15.0])
 mostly = st.sampled_from([True, True, True, False])
 
 
+def policies_of(attempts: int, needs: bool) -> Policies:
+    return replace(NO_POLICIES if attempts == 1 else TWICE, holds=HOLDS if needs else ())
+
+
 class BoardAndStore(RuleBasedStateMachine):
     """Three conductors' workers, some people and two reconcilers, on one board and one store.
 
@@ -61,7 +65,7 @@ class BoardAndStore(RuleBasedStateMachine):
         super().__init__()
         world.reset()
         self.world = world
-        self.expected = Expected(world.clock.now_ms)
+        self.expected = ExpectedSets(world.clock.now_ms)
         self.generation = 0
         self.hands = {name: Hand(f"{name}:0") for name in OWNERS}
         self.epochs: dict[str, int] = {}
@@ -100,7 +104,7 @@ class BoardAndStore(RuleBasedStateMachine):
         attempts: int = 1,
         needs: bool = False,
     ) -> Any:
-        policies = replace(NO_POLICIES if attempts == 1 else TWICE, holds=HOLDS if needs else ())
+        policies = policies_of(attempts, needs)
         ids = self.world.post(type_, count, priority, delay * 1000, seen=seen, policies=policies)
         self.expected.posted(ids, type_, priority, delay * 1000, seen=seen, attempts=attempts, needs=needs)
         return multiple(*ids)
@@ -272,6 +276,8 @@ class BoardAndStore(RuleBasedStateMachine):
             atoms = {atom.name: (atom.state, atom.results) for atom in recorded.detail}
             same(f"read back of {job.id}", atoms, self.expected.jobs[job.id].atoms or nothing_done())
             hand.runs[job.id] = Run(recorded, self.expected.jobs[job.id].entry)
+        same("set aside", {job.id for job in begun.set_aside}, expected.set_aside)
+        hand.left += expected.set_aside
         hand.is_done_with(*begun.finished, *begun.parked, *begun.unknown)
         for job_id, seconds in begun.early.items():
             hand.gives_back(self.expected.jobs[job_id].entry, seconds)
@@ -331,11 +337,13 @@ class BoardAndStore(RuleBasedStateMachine):
             and run.recorded.job.attempt < run.recorded.job.policies.retrying.attempts
         )
         again_ms = self.world.clock.now_ms + AGAIN_MS if again else None
-        if self._settle(hand, run, Settlement(state=state, again_ms=again_ms), by_hand):
+        result = {PART: f"made in epoch {run.epoch}"} if state is JobState.SUCCEEDED else None
+        if self._settle(hand, run, Settlement(state=state, result=result, again_ms=again_ms), by_hand):
             if again:
                 hand.goes_back(run, AGAIN_MS / 1000)
             else:
                 hand.is_done_with(run.job_id)
+                hand.left.append(run.job_id)
                 del hand.runs[run.job_id]
         if tells:
             self._tell(hand)
@@ -408,6 +416,7 @@ class BoardAndStore(RuleBasedStateMachine):
         self.expected.settled(
             run.job_id,
             settlement.state,
+            result=settlement.result,
             parked=settlement.parked,
             awaits=settlement.awaits,
             available_ms=settlement.available_ms,
@@ -424,6 +433,8 @@ class BoardAndStore(RuleBasedStateMachine):
         self.expected.tell(hand.name, hand.finished, hand.returned)
         self.world.wake(hand.left)
         self.expected.wake(hand.left)
+        self.world.follow(hand.left)
+        self.expected.follow(hand.left)
         hand.finished, hand.returned, hand.left = [], [], []
 
     @precondition(lambda self: self._hands("claimed", "runs"))
@@ -532,7 +543,9 @@ class BoardAndStore(RuleBasedStateMachine):
             if job.awaits is not None:
                 self._signal(job.id, True)
         last = Hand("last:0")
-        for _ in range(1 + len(self.expected.open_jobs())):  # of those that need the semaphore one a round
+        for _ in range(
+            1 + len(self.expected.open_jobs())
+        ):  # of a chain, and of those that need the semaphore, one
             self.pass_time(600)
             self.reconcile("first")
             self.reconcile("first")
@@ -543,7 +556,7 @@ class BoardAndStore(RuleBasedStateMachine):
         same("left in the store", sum(self.world.context.store.counts().values()), 0)
 
     def _end_all(self, last: Hand) -> None:
-        wanted = {job.id for job in self.expected.open_jobs()}
+        wanted = {job.id for job in self.expected.open_jobs() if job.parked is not Parked.AFTER}
         found = self.world.claim(last.name, TYPES, 100, LEASE_S)
         self.expected.board.claim(last.name, TYPES, 100, in_ms(LEASE_S))
         same("claimable in the end", set(found), wanted)
@@ -553,6 +566,7 @@ class BoardAndStore(RuleBasedStateMachine):
             self._settle(last, run, Settlement(state=JobState.SUCCEEDED), by_hand=False)
             last.is_done_with(run.job_id)
             del last.runs[run.job_id]
+        last.left.clear()  # who comes after them is left to the leader
         self._tell(last)
 
     def let_go_of(self, job_id: str) -> None:

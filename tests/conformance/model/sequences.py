@@ -12,7 +12,7 @@ import random
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.conformance.model.machine import BoardAndStore
+from tests.conformance.model.linked_machine import LinkedJobs
 from tests.conformance.model.world import World
 
 SEQUENCES = 200
@@ -51,7 +51,7 @@ def find_difference(world: World, number: int = 0) -> None:
 
 
 def _run(world: World, number: int, chosen: settings) -> None:
-    def machine() -> BoardAndStore:
-        return BoardAndStore(world)
+    def machine() -> LinkedJobs:
+        return LinkedJobs(world)
 
     run_state_machine_as_test(seed(number)(machine), settings=chosen)

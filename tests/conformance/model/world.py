@@ -22,10 +22,12 @@ from jobrunner.conductor.reconciler import Reconciled, Reconciler
 from jobrunner.conductor.waker import Waker
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, JobNotFound
-from jobrunner.jobs import change, post, remove
+from jobrunner.jobs import change, following, jobsets, post, remove
 from jobrunner.jobs import signals as signalling
 from jobrunner.jobs.context import JobContext
-from jobrunner.model import CancelMode, Job, JobClass, JobState, Posting, Priority
+from jobrunner.jobs.jobsets import Jobset, RetriedSet
+from jobrunner.jobs.post import Posted
+from jobrunner.model import CancelMode, Job, JobClass, JobState, Posting, Priority, When
 from jobrunner.persistence import beginning, flows, ownership, signals, unowned
 from jobrunner.persistence.beginning import Begun
 from jobrunner.persistence.database import Database
@@ -35,7 +37,7 @@ from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.signals import Signal
-from jobrunner.persistence.tables import metadata, permits, settings, taskflow_metadata
+from jobrunner.persistence.tables import links, metadata, permits, settings, taskflow_metadata
 from jobrunner.persistence.tables import signals as signal_table
 from jobrunner.persistence.wishes import wishes
 from jobrunner.plugins.registry import JobType, Registry
@@ -120,6 +122,21 @@ class World:
         context = self._seeing(seen)
         signalling.signal(context, context.store.get(job_id), SIGNAL, data)
 
+    def post_linked(self, postings: Sequence[Posting], *, seen: bool) -> list[Posted]:
+        return post.post_many(self._seeing(seen), postings)
+
+    def post_set(self, postings: Sequence[Posting], *, seen: bool) -> tuple[str | None, list[Posted]]:
+        made = jobsets.post_set(self._seeing(seen), postings)
+        return made.id, made.posted
+
+    def cancel_set(self, set_id: str, mode: CancelMode, *, seen: bool) -> Jobset:
+        context = self._seeing(seen)
+        return jobsets.cancel(context, jobsets.find(context, set_id), mode)
+
+    def retry_set(self, set_id: str, *, seen: bool) -> RetriedSet:
+        context = self._seeing(seen)
+        return jobsets.retry(context, jobsets.find(context, set_id))
+
     def delete(self, job_id: str, *, seen: bool) -> None:
         if not remove.delete(self._seeing(seen), job_id).existed:
             raise JobNotFound(f"There is no job {job_id}.")
@@ -137,6 +154,10 @@ class World:
         """Look after jobs that were left, and may await what is there."""
         found = self.context.store.get_many(sorted(job_ids)).values()
         Waker(self.database, self.board)([replace(job, awaits=SIGNAL) for job in found])
+
+    def follow(self, job_ids: Collection[str]) -> None:
+        """Let those go on that come after jobs which have ended."""
+        following.follow(self.database, lambda: self.board, job_ids)
 
     def claim(self, owner: str, types: Collection[str], limit: int, lease: float) -> list[str]:
         return self.board.claim(owner, classes(types), limit=limit, lease=lease)
@@ -213,6 +234,15 @@ class World:
             for job_id, atoms in found.items()
         }
 
+    def links(self) -> dict[str, dict[str, When]]:
+        """Which jobs come first, by the job that comes after them, and on which end."""
+        found: dict[str, dict[str, When]] = defaultdict(dict)
+        with self.database.read() as connection:
+            query = sa.select(links.c.job_id, links.c.after_id, links.c.condition)
+            for job_id, first, condition in connection.execute(query):
+                found[job_id][first] = When(condition)
+        return dict(found)
+
     def untaken(self) -> dict[str, list[Any]]:
         """The data of signals that no task took, by job; oldest first."""
         query = sa.select(signal_table.c.job_id, signal_table.c.data).where(signal_table.c.taken_ms.is_(None))
@@ -248,7 +278,7 @@ def _away() -> Board:
     raise BoardUnavailable
 
 
-def _nothing() -> None:
+def _nothing(value: str = "") -> None:
     return None
 
 
