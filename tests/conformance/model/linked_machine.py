@@ -10,8 +10,16 @@ from hypothesis.stateful import initialize, multiple, precondition, rule
 
 from jobrunner.model import After, CancelMode, JobState, Posting, Priority, When
 from tests.conformance.model.expected import PART, ExpectedJob
-from tests.conformance.model.hands import same
-from tests.conformance.model.machine import CALM, MOST_JOBS, BoardAndStore, mostly, picks, policies_of
+from tests.conformance.model.hands import Hand, Run, same
+from tests.conformance.model.machine import (
+    CALM,
+    ENDS,
+    MOST_JOBS,
+    BoardAndStore,
+    mostly,
+    picks,
+    policies_of,
+)
 from tests.conformance.model.world import TYPES
 
 OTHER, ANOTHER = -1, -2
@@ -34,8 +42,8 @@ whens = st.tuples(*[st.sampled_from([When.SUCCESS, When.SUCCESS, When.FAILURE, W
 class LinkedJobs(BoardAndStore):
     """The state machine of single jobs, and people who link them.
 
-    What holds in the end besides: whatever came after others has ended as well, with nobody to follow up on ends but the
-    leader.
+    What holds in the end besides: whatever came after others has ended as well, though nobody but the leader followed
+    up on the last ends.
     """
 
     jobs = BoardAndStore.jobs
@@ -145,6 +153,37 @@ class LinkedJobs(BoardAndStore):
         same("refused", outcome.refused, {})
         found = (outcome.jobset.counts, outcome.jobset.skipped)
         same("the set", found, self.expected.counts(set_id))
+
+    @precondition(lambda self: self._runs_before_others())
+    @rule(pick=picks, state=st.sampled_from(ENDS), by_hand=st.booleans(), tells=mostly)
+    def end_before_others(self, pick: int, state: JobState, by_hand: bool, tells: bool) -> None:
+        """Settle a run for which others wait; chance alone would not do that often."""
+        runs = self._runs_before_others()
+        self._end(*runs[pick % len(runs)], state, by_hand, tells)
+
+    def _runs_before_others(self) -> list[tuple[Hand, Run]]:
+        firsts = {first for job in self.expected.open_jobs() for first in job.after}
+        return [(hand, run) for hand, run in self._runs() if run.job_id in firsts]
+
+    @precondition(lambda self: self.calm >= CALM and any(job.after for job in self.expected.jobs.values()))
+    @rule(pick=picks, what=st.sampled_from(["hold", "delete", "retry"]), seen=mostly)
+    def see_to_linked(self, pick: int, what: str, seen: bool) -> None:
+        """Suspend one that comes after others, delete one before it, or retry it; if there is such a one."""
+        jobs = list(self.expected.jobs.values())
+        linked = [job for job in jobs if job.after]
+        chosen = {
+            "hold": [job.id for job in linked if job.state is JobState.BLOCKED],
+            "delete": [job.id for job in jobs if self._was_needed(job)],
+            "retry": [job.id for job in linked if not job.is_open and job.state is not JobState.SUCCEEDED],
+        }[what]
+        if chosen:
+            step = {"hold": self.hold, "delete": self.delete, "retry": self.retry}[what]
+            step(chosen[pick % len(chosen)], seen)
+
+    def _was_needed(self, job: ExpectedJob) -> bool:
+        """Whether others came after it, and have all ended."""
+        others = self.expected.after(job.id)
+        return bool(others) and not any(other.is_open for other in others)
 
     def _set(self, pick: int) -> str:
         sets = self.expected.sets()

@@ -331,14 +331,16 @@ class BoardAndStore(RuleBasedStateMachine):
     @rule(pick=picks, state=st.sampled_from(ENDS), by_hand=st.booleans(), tells=st.booleans())
     def end(self, pick: int, state: JobState, by_hand: bool, tells: bool) -> None:
         """Settle a run for good, in its journal or without one, and tell the board, or be slow to."""
-        hand, run = self._run(pick)
+        self._end(*self._run(pick), state, by_hand, tells)
+
+    def _end(self, hand: Hand, run: Run, state: JobState, by_hand: bool, tells: bool) -> None:
         again = (
             state is JobState.FAILED
             and run.recorded.job.attempt < run.recorded.job.policies.retrying.attempts
         )
         again_ms = self.world.clock.now_ms + AGAIN_MS if again else None
-        result = {PART: f"made in epoch {run.epoch}"} if state is JobState.SUCCEEDED else None
-        if self._settle(hand, run, Settlement(state=state, result=result, again_ms=again_ms), by_hand):
+        settlement = Settlement(state=state, result=self._result(run, state), again_ms=again_ms)
+        if self._settle(hand, run, settlement, by_hand):
             if again:
                 hand.goes_back(run, AGAIN_MS / 1000)
             else:
@@ -347,6 +349,10 @@ class BoardAndStore(RuleBasedStateMachine):
                 del hand.runs[run.job_id]
         if tells:
             self._tell(hand)
+
+    @staticmethod
+    def _result(run: Run, state: JobState) -> Any:
+        return {PART: f"made in epoch {run.epoch}"} if state is JobState.SUCCEEDED else None
 
     @precondition(lambda self: self._runs())
     @rule(
@@ -563,7 +569,8 @@ class BoardAndStore(RuleBasedStateMachine):
         last.claimed = found
         self._begin(last)
         for run in list(last.runs.values()):
-            self._settle(last, run, Settlement(state=JobState.SUCCEEDED), by_hand=False)
+            result = self._result(run, JobState.SUCCEEDED)
+            self._settle(last, run, Settlement(state=JobState.SUCCEEDED, result=result), by_hand=False)
             last.is_done_with(run.job_id)
             del last.runs[run.job_id]
         last.left.clear()  # who comes after them is left to the leader
