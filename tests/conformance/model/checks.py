@@ -26,6 +26,7 @@ COMPARED = (
     "awaits",
     "result",
     "parameters",
+    "from_results",
     "jobset_id",
 )
 
@@ -73,7 +74,9 @@ def check_board(world: World, expected: Expected) -> None:
 
 
 def check_histories(world: World) -> None:
-    """Of jobs that have all ended: their epochs never fell, and each attempt ended once."""
+    """Of jobs that have all ended: their epochs never fell, and each attempt ended once, having been let go once at
+    most by those that come first.
+    """
     terminal = {"retrying", *(state.value.lower() for state in JobState if state.is_terminal)}
     for job_id, job in world.jobs().items():
         history = world.context.store.history(job_id)
@@ -81,3 +84,5 @@ def check_histories(world: World) -> None:
         same(f"the order of epochs of {job_id}", epochs, sorted(epochs))
         ends = [event["attempt"] for event in history if event["kind"] in terminal]
         same(f"the ends of {job_id}", ends, list(range(1, job.attempt + 1)))
+        freed = [event["attempt"] for event in history if event["kind"] == "unblocked"]
+        same(f"the attempts in which {job_id} was let go", freed, sorted(set(freed)))

@@ -107,6 +107,10 @@ class ExpectedJob:
         return self.state in OPEN
 
     @property
+    def ended_badly(self) -> bool:
+        return not self.is_open and self.state is not JobState.SUCCEEDED
+
+    @property
     def entry(self) -> Entry:
         score = max(self.created_ms, self.available_ms) + self.priority * HOUR_MS
         return Entry(self.id, self.type, score, self.available_ms, self.priority)
@@ -114,6 +118,10 @@ class ExpectedJob:
     @property
     def parameters(self) -> dict[str, object]:
         return {"value": {"$result": self.refers, "path": PART} if self.refers else self.given}
+
+    @property
+    def from_results(self) -> bool:
+        return self.given != ""
 
     @property
     def anything_done(self) -> bool:

@@ -13,9 +13,10 @@ from tests.conformance.model.expected_system import Expected
 class ExpectedSets(Expected):
     """All of it: jobs, what they come after, and the sets to which they belong."""
 
-    def sets(self) -> list[str]:
-        """Those of which any member is left, oldest first."""
-        return list(dict.fromkeys(job.jobset_id for job in self.jobs.values() if job.jobset_id is not None))
+    def sets(self, *, unsuccessful: bool = False) -> list[str]:
+        """Those of which any member is left, or any that ended and did not succeed; oldest first."""
+        members = [job for job in self.jobs.values() if not unsuccessful or job.ended_badly]
+        return list(dict.fromkeys(job.jobset_id for job in members if job.jobset_id is not None))
 
     def members(self, set_id: str) -> list[ExpectedJob]:
         return [job for job in self.jobs.values() if job.jobset_id == set_id]
@@ -39,8 +40,7 @@ class ExpectedSets(Expected):
         """What did not succeed runs again, in its order, but for what would only be skipped again; who that is."""
         again = []
         for job in self.members(set_id):
-            succeeded_or_open = job.is_open or job.state is JobState.SUCCEEDED
-            if not succeeded_or_open and not (job.skipped and self.is_unmet(job)):
+            if job.ended_badly and not (job.skipped and self.is_unmet(job)):
                 self.begin_again(job, blocked=not self.are_met(job) or job.refers is not None)
                 again.append(job)
         if seen:

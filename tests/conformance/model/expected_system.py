@@ -151,6 +151,9 @@ class Expected(ExpectedLinks):
         job = self.jobs[job_id]
         if not job.is_open:
             return False
+        if job.state is JobState.BLOCKED:
+            self.look_at([job_id], seen=seen)
+            return True
         if not job.held and job.parked is not Parked.HELD:
             return True
         job.held = False
@@ -199,7 +202,7 @@ class Expected(ExpectedLinks):
     def retry(self, job_id: str, *, seen: bool) -> bool:
         """Whether it can be run again: not if it never came to run, and never will as those ended that come first."""
         job = self.jobs[job_id]
-        if job.is_open or job.state is JobState.SUCCEEDED or (not job.started and self.is_unmet(job)):
+        if not job.ended_badly or (not job.started and self.is_unmet(job)):
             return False
         self.begin_again(job, blocked=self.is_ahead(job) if job.started else bool(job.after))
         if seen:

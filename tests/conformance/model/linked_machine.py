@@ -61,7 +61,7 @@ class LinkedJobs(BoardAndStore):
         whens=whens,
         pick=picks,
         type_=st.sampled_from(TYPES),
-        delay=st.sampled_from([0, 0, 0, 5]),
+        delay=st.sampled_from([0, 0, 0, 60]),
         attempts=st.sampled_from([1, 1, 2]),
         needs=st.sampled_from([False, False, False, True]),
         refers=st.booleans(),
@@ -139,15 +139,18 @@ class LinkedJobs(BoardAndStore):
     @rule(pick=picks, mode=st.sampled_from(CancelMode), seen=mostly)
     def cancel_set(self, pick: int, mode: CancelMode, seen: bool) -> None:
         self.calm, self.worked = 0, True
-        set_id = self._set(pick)
+        sets = self.expected.sets()
+        set_id = sets[pick % len(sets)]
         cancelled = self.world.cancel_set(set_id, mode, seen=seen)
         self.expected.cancel_set(set_id, mode, seen=seen)
         same("the set", (cancelled.counts, cancelled.skipped), self.expected.counts(set_id))
 
-    @precondition(lambda self: any(job.jobset_id and not job.is_open for job in self.expected.jobs.values()))
+    @precondition(lambda self: self.calm >= CALM and self.expected.sets(unsuccessful=True))
     @rule(pick=picks, seen=mostly)
     def retry_set(self, pick: int, seen: bool) -> None:
-        set_id = self._set(pick)
+        self.calm, self.worked = 0, True
+        sets = self.expected.sets(unsuccessful=True)
+        set_id = sets[pick % len(sets)]
         outcome = self.world.retry_set(set_id, seen=seen)
         same("retried", outcome.retried, self.expected.retry_set(set_id, seen=seen))
         same("refused", outcome.refused, {})
@@ -174,7 +177,7 @@ class LinkedJobs(BoardAndStore):
         chosen = {
             "hold": [job.id for job in linked if job.state is JobState.BLOCKED],
             "delete": [job.id for job in jobs if self._was_needed(job)],
-            "retry": [job.id for job in linked if not job.is_open and job.state is not JobState.SUCCEEDED],
+            "retry": [job.id for job in linked if job.ended_badly],
         }[what]
         if chosen:
             step = {"hold": self.hold, "delete": self.delete, "retry": self.retry}[what]
@@ -184,7 +187,3 @@ class LinkedJobs(BoardAndStore):
         """Whether others came after it, and have all ended."""
         others = self.expected.after(job.id)
         return bool(others) and not any(other.is_open for other in others)
-
-    def _set(self, pick: int) -> str:
-        sets = self.expected.sets()
-        return sets[pick % len(sets)]
