@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -10,14 +11,16 @@ import sqlalchemy as sa
 from jobrunner.boards.board import Board
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor.reconciler import Reconciler
-from jobrunner.model import TERMINAL_STATES, CancelMode, Job, JobClass, JobState
-from jobrunner.persistence import beginning, ownership, removal, signals
+from jobrunner.errors import WrongState
+from jobrunner.model import TERMINAL_STATES, CancelMode, Job, JobClass, JobState, Parked
+from jobrunner.persistence import beginning, jobsets, ownership, removal, signals
 from jobrunner.persistence.beginning import Begun
+from jobrunner.persistence.jobsets import Jobset
 from jobrunner.persistence.semaphores import Semaphore
 from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.signals import Signal
 from jobrunner.persistence.store import board_entry
-from jobrunner.persistence.tables import jobs
+from jobrunner.persistence.tables import jobs, links
 from tests.conformance.model.clock import Clock, ClockedDatabase
 from tests.conformance.model.world import NODE, World
 from tests.support.journals import Recorded
@@ -201,6 +204,37 @@ class PermitsStay(World):
         super().settle(run, settlement)
 
 
+class NobodyWaitsAgain(World):
+    """Who resumes a job that waited for others forgets that it did."""
+
+    def resume(self, job_id: str, *, seen: bool) -> None:
+        after = jobs.c.parked_before == Parked.AFTER.value
+        with self.database.write() as connection:
+            connection.execute(sa.update(jobs).where(jobs.c.id == job_id, after).values(parked_before=None))
+        super().resume(job_id, seen=seen)
+
+
+class SetsAreHalfCancelled(World):
+    """Cancelling a set misses the last of its jobs."""
+
+    def cancel_set(self, set_id: str, mode: CancelMode, *, seen: bool) -> Jobset:
+        for job_id in jobsets.open_members(self.database, set_id)[:-1]:
+            with contextlib.suppress(WrongState):
+                self.cancel(job_id, mode, seen=seen)
+        return jobsets.get_jobset(self.database, set_id)
+
+
+class EndsAreFollowedTwice(World):
+    """Whoever follows up on an end does not look whether somebody else has."""
+
+    def follow(self, job_ids: Collection[str]) -> None:
+        again = jobs.c.id.in_(sa.select(links.c.job_id).where(links.c.after_id.in_(list(job_ids))))
+        with self.database.write() as connection:
+            waiting = sa.update(jobs).where(again, jobs.c.state == JobState.WAITING.value)
+            connection.execute(waiting.values(state=JobState.BLOCKED.value))
+        super().follow(job_ids)
+
+
 # Reconcilers
 
 
@@ -222,6 +256,13 @@ class WithdrawsClaims(Reconciler):
 
 class NeverReposts(Reconciler):
     def repost_missing(self) -> int:
+        return 0
+
+
+class NeverFollows(Reconciler):
+    """Leaves what came after jobs whose owners died to nobody."""
+
+    def follow_ended(self) -> int:
         return 0
 
 

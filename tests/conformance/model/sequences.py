@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conformance.model.linked_machine import LinkedJobs
+from tests.conformance.model.machine import BoardAndStore
 from tests.conformance.model.world import World
 
 SEQUENCES = 200
@@ -39,19 +40,21 @@ def run_part(world: World, part: int) -> None:
         number = "0" if wanted is None else str(random.SystemRandom().randrange(2**32))
     sequences = -(-int(wanted or SEQUENCES) // PARTS)
     print(f"MODEL_SEED={number} MODEL_SEQUENCES={sequences * PARTS}, part {part} of {PARTS}")
-    _run(world, int(number) + part, settings(SETTINGS, max_examples=sequences))
+    _run(LinkedJobs, world, int(number) + part, settings(SETTINGS, max_examples=sequences))
 
 
-def find_difference(world: World, number: int = 0) -> None:
+def find_difference(world: World, number: int = 0, *, linked: bool = False) -> None:
     """Draw sequences up to the first that fails, which is not made shorter; most faults show in the first twenty.
 
     :param number: the seed, for a fault that another one shows sooner
+    :param linked: with jobs that come after others; without them a fault of single jobs shows sooner
     """
-    _run(world, number, settings(SETTINGS, max_examples=10 * SEQUENCES, phases=[Phase.generate]))
+    kind = LinkedJobs if linked else BoardAndStore
+    _run(kind, world, number, settings(SETTINGS, max_examples=10 * SEQUENCES, phases=[Phase.generate]))
 
 
-def _run(world: World, number: int, chosen: settings) -> None:
-    def machine() -> LinkedJobs:
-        return LinkedJobs(world)
+def _run(kind: type[BoardAndStore], world: World, number: int, chosen: settings) -> None:
+    def machine() -> BoardAndStore:
+        return kind(world)
 
     run_state_machine_as_test(seed(number)(machine), settings=chosen)

@@ -68,6 +68,19 @@ WORLDS: dict[str, tuple[type[World], str]] = {
     "what is missing stays so": (mutants.with_reconciler(mutants.NeverReposts), "posted and withdrawn"),
 }
 
+LINKED: dict[str, tuple[type[World], str]] = {
+    "a resumed job does not wait for others again": (
+        mutants.NobodyWaitsAgain,
+        "state|parked|claimable|claimed|the line",
+    ),
+    "cancelling a set misses a job": (mutants.SetsAreHalfCancelled, "the set|state|cancel of"),
+    "an end is followed up twice": (mutants.EndsAreFollowedTwice, "the attempts in which"),
+    "the leader does not follow up on ends": (
+        mutants.with_reconciler(mutants.NeverFollows),
+        "claimable in the end|posted and withdrawn|state|left",
+    ),
+}
+
 
 SOON = {"a wish to suspend dies with the owner": 5, "what a job held stays held": 5}
 """Seeds that show what others show only after hundreds of sequences."""
@@ -91,3 +104,12 @@ def test_finds_a_broken_store_or_conductor(
     kind, words = WORLDS[name]
     with pytest.raises(Differs, match=f"^({words})"):
         find_difference(make_world(on_sqlite, kind), SOON.get(name, 0))
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_finds_what_goes_wrong_between_jobs(
+    on_sqlite: Parts, make_world: Callable[..., World], name: str
+) -> None:
+    kind, words = LINKED[name]
+    with pytest.raises(Differs, match=f"^({words})"):
+        find_difference(make_world(on_sqlite, kind), linked=True)
