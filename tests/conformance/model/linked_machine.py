@@ -169,19 +169,23 @@ class LinkedJobs(BoardAndStore):
         return [(hand, run) for hand, run in self._runs() if run.job_id in firsts]
 
     @precondition(lambda self: self.calm >= CALM and any(job.after for job in self.expected.jobs.values()))
-    @rule(pick=picks, what=st.sampled_from(["hold", "delete", "retry"]), seen=mostly)
+    @rule(pick=picks, what=st.sampled_from(["hold", "cancel", "delete", "retry"]), seen=mostly)
     def see_to_linked(self, pick: int, what: str, seen: bool) -> None:
-        """Suspend one that comes after others, delete one before it, or retry it; if there is such a one."""
+        """Suspend or cancel one that comes after others, delete one before it, or retry it; if there is such a one."""
         jobs = list(self.expected.jobs.values())
         linked = [job for job in jobs if job.after]
         chosen = {
             "hold": [job.id for job in linked if job.state is JobState.BLOCKED],
+            "cancel": [job.id for job in linked if job.state is JobState.BLOCKED],
             "delete": [job.id for job in jobs if self._was_needed(job)],
             "retry": [job.id for job in linked if job.ended_badly],
         }[what]
         if chosen:
-            step = {"hold": self.hold, "delete": self.delete, "retry": self.retry}[what]
-            step(chosen[pick % len(chosen)], seen)
+            job_id = chosen[pick % len(chosen)]
+            if what == "cancel":
+                self.cancel(job_id, CancelMode.KEEP, seen)
+            else:
+                {"hold": self.hold, "delete": self.delete, "retry": self.retry}[what](job_id, seen)
 
     def _was_needed(self, job: ExpectedJob) -> bool:
         """Whether others came after it, and have all ended."""
