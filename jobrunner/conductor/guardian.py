@@ -29,7 +29,8 @@ from typing import Any
 from jobrunner.conductor.descent import children_of, signal_descendants, take_in_orphans
 from jobrunner.conductor.parent import end_with
 
-NAME = "jobrunner guard"
+NAME = "jobrunner-guard"
+"""Without a space: Python 3.12 and 3.13 would take the nice value for the number of threads, and warn of forking."""
 UNKILLABLE_S = 10.0
 """What has not ended so long after SIGKILL, since the kernel waits for a disk, or since it is root's, is left."""
 PASS_S = 0.02

@@ -291,7 +291,7 @@ def _slot(process: psutil.Process) -> str | None:
             name, _, slot = comm.read().strip().partition(" ")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return slot if name == "jobrunner" and slot not in ("", "guard") else None
+    return slot if name == "jobrunner" and slot else None
 
 
 def _is_spare(process: psutil.Process) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -347,6 +348,17 @@ def test_a_guardian_that_is_killed_takes_the_session_along(embedded: Cluster) ->
     embedded.started("hang", job=job_id, times=2)
     until(lambda: not any(lives(pid) for pid in (own, *children)), within=5)
     assert embedded.job(job_id).deaths == 1
+
+
+def test_a_guardian_of_a_conductor_that_is_nice_is_not_taken_for_a_process_with_threads() -> None:
+    """Python 3.12 and 3.13 count the words of /proc/self/stat, where the nice value stands before the threads."""
+    code = (
+        "import os; os.nice(5)\n"
+        "from jobrunner.conductor.guardian import NAME; from jobrunner.conductor.parent import call_it\n"
+        "call_it(NAME); os._exit(0) if not os.fork() else os.wait()"
+    )
+    forked = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True)
+    assert (forked.returncode, forked.stderr) == (0, "")
 
 
 def test_one_that_does_nothing_looks_dead_and_one_that_computes_does_not(anywhere: Cluster) -> None:
