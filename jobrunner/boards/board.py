@@ -51,6 +51,19 @@ class BoardProblem:
     hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a wait has heard of: classes of which there may be work. False if it ended without any."""
+
+    classes: frozenset[JobClass] = frozenset()
+    """Those of the classes that were asked for."""
+    new_classes: bool = False
+    """Whether there is a class that nobody knew when the wait began."""
+
+    def __bool__(self) -> bool:
+        return bool(self.classes) or self.new_classes
+
+
 class Board(abc.ABC):
     """Waiting, delayed and claimed jobs.
 
@@ -155,11 +168,11 @@ class Board(abc.ABC):
         """The living claims among the given jobs: job id to owner."""
 
     @abc.abstractmethod
-    def wait(self, classes: Collection[JobClass], *, timeout: float) -> bool:
-        """Block until there may be work of these classes, or ``timeout`` seconds passed; whether there may be.
+    def wait(self, classes: Collection[JobClass], *, timeout: float) -> News:
+        """Block until there may be work of these classes, or ``timeout`` seconds passed; of which there may be.
 
         Returns early for a posted or released job, for a delayed job whose time comes, and for a lease that runs out.
-        A class that nobody knew when the wait began counts as well: a true answer may prove wrong, a false one is
+        A class that nobody knew when the wait began counts as well: news may prove wrong, their lack is
         only ever late by what the driver documents. Ends soon after ``wake``.
         """
 

@@ -16,12 +16,12 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from jobrunner.boards.board import Board, BoardCounts, BoardProblem, BoardRow
+from jobrunner.boards.board import Board, BoardCounts, BoardProblem, BoardRow, News
 from jobrunner.boards.entries import class_of, is_id, to_entry, to_text
 from jobrunner.boards.redis_connection import RedisConnection
 from jobrunner.boards.redis_ear import RedisEar
 from jobrunner.boards.redis_health import problems
-from jobrunner.boards.waiting import Waiting
+from jobrunner.boards.waiting import Waiting, news_of
 from jobrunner.errors import WrongBoard
 from jobrunner.model import BoardEntry, JobClass
 
@@ -142,8 +142,9 @@ class RedisBoard(Board):
         answer = self._redis.run("owners", *job_ids) if job_ids else []
         return dict(zip(answer[::2], answer[1::2], strict=True))
 
-    def wait(self, classes: Collection[JobClass], *, timeout: float) -> bool:
-        return self._waiting.wait({job_class.key for job_class in classes}, timeout)
+    def wait(self, classes: Collection[JobClass], *, timeout: float) -> News:
+        by_key = {job_class.key: job_class for job_class in classes}
+        return news_of(by_key, self._waiting.wait(by_key, timeout))
 
     def wake(self) -> None:
         self._waiting.wake()

@@ -21,11 +21,11 @@ from sqlalchemy.engine import Connection
 
 from jobrunner.boards import sql_line as line
 from jobrunner.boards import sql_steps as steps
-from jobrunner.boards.board import Board, BoardCounts, BoardProblem, BoardRow
+from jobrunner.boards.board import Board, BoardCounts, BoardProblem, BoardRow, News
 from jobrunner.boards.entries import class_of, to_entry
 from jobrunner.boards.sql_ears import make_ear
 from jobrunner.boards.sql_line import CLAIMED, DELAYED, WAITING, line_key, pages
-from jobrunner.boards.waiting import Waiting
+from jobrunner.boards.waiting import Waiting, news_of
 from jobrunner.errors import WrongBoard
 from jobrunner.model import BoardEntry, JobClass
 from jobrunner.persistence.database import Database
@@ -153,8 +153,9 @@ class SqlBoard(Board):
                 found.update((row.job_id, row.owner) for row in connection.execute(claims))
         return found
 
-    def wait(self, classes: Collection[JobClass], *, timeout: float) -> bool:
-        return self._waiting.wait({line_key(job_class) for job_class in classes}, timeout)
+    def wait(self, classes: Collection[JobClass], *, timeout: float) -> News:
+        by_key = {line_key(job_class): job_class for job_class in classes}
+        return news_of(by_key, self._waiting.wait(by_key, timeout))
 
     def wake(self) -> None:
         self._waiting.wake()

@@ -13,9 +13,11 @@ import os
 import select
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
+from jobrunner.boards.board import News
 from jobrunner.errors import BoardUnavailable
+from jobrunner.model import JobClass
 
 CLOSE_PATIENCE_S = 10.0
 
@@ -76,8 +78,8 @@ class Waiting:
         self._closed = False
         self._start()
 
-    def wait(self, wanted: Collection[str], timeout: float) -> bool:
-        """Block until there are news of a wanted class or of one that is new, or ``timeout`` seconds passed."""
+    def wait(self, wanted: Collection[str], timeout: float) -> set[str]:
+        """Block until there are news of wanted classes, or of some that are new, or ``timeout`` seconds passed."""
         if self._closed:
             raise BoardUnavailable("The job board was closed.", hint="Open it anew.")
         if os.getpid() != self._pid:
@@ -87,13 +89,13 @@ class Waiting:
         listened = False
         with self._condition:
             while True:
-                if self._has_news(wanted):
-                    return True
+                if news := self._news(wanted):
+                    return news
                 if self._was_woken() or self._closed:
-                    return False
+                    return set()
                 left = max(deadline - time.monotonic(), 0.0)
                 if listened and not left:
-                    return False
+                    return set()
                 if self._listening:
                     self._condition.wait(left)
                 else:
@@ -142,15 +144,16 @@ class Waiting:
             self._bell = None
         self._start()
 
-    def _has_news(self, wanted: frozenset[str]) -> bool:
+    def _news(self, wanted: frozenset[str]) -> set[str]:
         heard: int = getattr(self._mine, "heard", 0)
         self._mine.heard = self._told
         if heard == self._told:
-            return False
-        return any(
-            told > heard and (key in wanted or self._first_told[key] > heard)
+            return set()
+        return {
+            key
             for key, told in self._last_told.items()
-        )
+            if told > heard and (key in wanted or self._first_told[key] > heard)
+        }
 
     def _was_woken(self) -> bool:
         woken: int = getattr(self._mine, "woken", 0)
@@ -178,6 +181,12 @@ class Waiting:
     def _ring(self) -> None:
         if self._bell is not None:
             self._bell.ring()
+
+
+def news_of(asked: Mapping[str, JobClass], heard: Collection[str]) -> News:
+    """What a board says that has heard of these keys, of which classes were asked for by these."""
+    classes = frozenset(asked[key] for key in heard if key in asked)
+    return News(classes, new_classes=len(classes) < len(heard))
 
 
 def take_news(news: str, heard: set[str], due_at: float) -> float:

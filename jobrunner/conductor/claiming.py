@@ -67,7 +67,7 @@ class Claiming:
         self._passing = passing
         self._start = start
         self._backlog = False
-        self._news = False
+        self._for_scout = False
 
     def pass_on(self, *, takes: bool) -> None:
         """Run those whose turn it is to have what jobs left here of semaphores; others are called for the rest.
@@ -111,7 +111,7 @@ class Claiming:
             self.scout.glance()
             if self._backlog or not (all_seen and all_started):
                 return True
-        if self._news:
+        if self._for_scout:
             self.scout.look()
         return False
 
@@ -151,7 +151,8 @@ class Claiming:
         """Wait for news of the board, for so many seconds at most; until a job may be taken that freer nodes left."""
         # For all that may come, not for what the board has now: news of a class that was there before are none.
         classes = self._types.classes | self.scout.classes
-        self._news = self._board.wait(classes, timeout=self._patience(longest))
+        news = self._board.wait(classes, timeout=self._patience(longest))
+        self._for_scout = news.new_classes or any(cls.capabilities for cls in news.classes)
 
     def _patience(self, longest: float) -> float:
         pause = self._pause()

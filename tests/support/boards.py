@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from jobrunner.boards.board import Board
+from jobrunner.boards.board import Board, News
 from jobrunner.model import BoardEntry, JobClass, Priority, new_job_id
 
 PLAIN = JobClass(type="plain")
@@ -49,7 +49,7 @@ class Waiter(AbstractContextManager["Waiter"]):
     """A thread that blocks in ``board.wait``, once it has heard of what there was before; tells what that returned."""
 
     def __init__(self, board: Board, *classes: JobClass, timeout: float = 20.0) -> None:
-        self.answer: bool | BaseException | None = None
+        self.answer: News | BaseException | None = None
         self.ended_at = 0.0
         self._board, self._classes, self._timeout = board, classes, timeout
         self._settled = threading.Event()
@@ -72,7 +72,7 @@ class Waiter(AbstractContextManager["Waiter"]):
     def is_waiting(self) -> bool:
         return self._thread.is_alive()
 
-    def join(self) -> bool:
+    def join(self) -> News:
         """Wait for its end; what ``wait`` returned, or raised."""
         self._thread.join(self._timeout + 20)
         if isinstance(self.answer, BaseException):

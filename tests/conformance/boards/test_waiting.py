@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobrunner.boards.board import Board
+from jobrunner.boards.board import Board, News
 from jobrunner.errors import BoardUnavailable
 from jobrunner.model import JobClass
 from tests.support.boards import ALICE, BOB, LONG, OTHER, PLAIN, Waiter, entry, until
@@ -37,13 +37,25 @@ def assert_still_waiting(waiter: Waiter, moment: float = 0.4) -> None:
 
 def test_times_out_on_an_empty_board(board: Board) -> None:
     began = time.monotonic()
-    assert board.wait([PLAIN], timeout=0.3) is False
+    assert not board.wait([PLAIN], timeout=0.3)
     assert 0.3 <= time.monotonic() - began < TOO_LATE
 
 
 def test_tells_at_first_of_jobs_that_wait_already(board: Board, other_board: Board) -> None:
     other_board.post([entry()])
     assert board.wait([PLAIN], timeout=20)
+
+
+def test_tells_of_which_classes_there_may_be_work(waiting: Board, other_board: Board) -> None:
+    with Waiter(waiting, PLAIN, OTHER) as waiter:
+        other_board.post([entry("job", OTHER)])
+        assert waiter.join() == News(frozenset({OTHER}))
+    # An ear that hears of what waits rather than of what comes may tell of the same again; so that goes first.
+    other_board.withdraw(["job"])
+    waiting.wait([PLAIN], timeout=0)
+    with Waiter(waiting, PLAIN) as waiter:
+        other_board.post([entry("new", JobClass(type="never_seen"))])
+        assert waiter.join() == News(new_classes=True)
 
 
 def test_ends_when_a_job_is_posted(waiting: Board, other_board: Board) -> None:
@@ -208,8 +220,8 @@ def test_waking_ends_every_wait_of_the_object_and_no_other(
         assert two.is_waiting
         waiting.wake()
         woken_at = time.monotonic()
-        assert one.join() is False
-        assert two.join() is False
+        assert not one.join()
+        assert not two.join()
         assert_still_waiting(other, 0.1)
     assert max(one.ended_at, two.ended_at) - woken_at < TOO_LATE
 
@@ -217,9 +229,9 @@ def test_waking_ends_every_wait_of_the_object_and_no_other(
 def test_waking_just_before_a_wait_ends_it(waiting: Board) -> None:
     waiting.wake()
     began = time.monotonic()
-    assert waiting.wait([PLAIN], timeout=20) is False
+    assert not waiting.wait([PLAIN], timeout=20)
     assert time.monotonic() - began < TOO_LATE
-    assert waiting.wait([PLAIN], timeout=0.2) is False
+    assert not waiting.wait([PLAIN], timeout=0.2)
 
 
 def test_each_of_several_threads_hears_of_its_own_classes(waiting: Board, other_board: Board) -> None:
@@ -237,7 +249,7 @@ def test_closing_ends_a_wait(waiting: Board) -> None:
     with Waiter(waiting, PLAIN) as waiter:
         assert_still_waiting(waiter, 0.1)
         waiting.close()
-        assert waiter.join() is False
+        assert not waiter.join()
     with pytest.raises(BoardUnavailable, match="closed"):
         waiting.wait([PLAIN], timeout=1)
 
@@ -249,5 +261,5 @@ def test_waiting_costs_next_to_nothing(waiting: Board) -> None:
 
     waiting.wait([PLAIN], timeout=1.2)
     before, seconds = cpu(), 3.0
-    assert waiting.wait([PLAIN], timeout=seconds) is False
+    assert not waiting.wait([PLAIN], timeout=seconds)
     assert (cpu() - before) / seconds < 0.02  # 0.01 on a machine that does nothing else

@@ -110,7 +110,7 @@ def test_a_claim_that_finds_nothing_takes_no_write_lock(
         began = time.monotonic()
         assert board.claim(ALICE, [PLAIN], limit=1, lease=LONG) == []
         assert board.peek([OTHER], limit=1) == ["other"]
-        assert board.wait([PLAIN], timeout=0.1) in (True, False)
+        board.wait([PLAIN], timeout=0.1)
         assert time.monotonic() - began < 2.0
         writer.execute("ROLLBACK")
     assert board.claim(ALICE, [OTHER], limit=1, lease=LONG) == ["other"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jobrunner.assemble import make_worker
+from jobrunner.boards.board import News
 from jobrunner.conductor import setting_off
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
@@ -166,6 +167,28 @@ def test_what_waits_for_its_code_is_claimed_before_its_time(started: Started) ->
     started.worker.parts.misfits._ids.append(job_id)
     assert started.worker.parts.claiming(started.board).claim()
     started.cluster.succeeded_here(job_id)
+
+
+def test_only_news_of_jobs_with_capabilities_make_the_scout_look(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claiming = started.worker.parts.claiming(started.board)
+    looks: list[str] = []
+    monkeypatch.setattr(claiming.scout, "look", lambda: looks.append("look"))
+    gated, free = JobClass(type="gated", capabilities=("gate_is_open",)), JobClass(type="quick")
+    monkeypatch.setattr(claiming.scout, "_classes", frozenset({gated}))
+    for news, wanted in (
+        (News(frozenset({free})), 0),
+        (News(frozenset({free, gated})), 1),
+        (News(new_classes=True), 1),
+        (News(), 0),
+    ):
+        looks.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(started.board, "wait", lambda classes, timeout, news=news: news)
+            claiming.wait(0)
+        assert not claiming.claim()
+        assert len(looks) == wanted, news
 
 
 def test_a_job_that_cannot_be_set_off_is_left_at_once_and_harms_no_other(
