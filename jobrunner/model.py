@@ -301,6 +301,8 @@ class BoardEntry:
     posted_ms: int
     available_ms: int = 0
     """Not offered before this time; 0 means at once."""
+    in_line_since_ms: int | None = None
+    """By which time it stands in line, if that is another than when it was posted or is available."""
 
     @property
     def score(self) -> int:
@@ -308,7 +310,9 @@ class BoardEntry:
 
         An urgent job overtakes what was posted within the hours between their levels, and nothing waits for ever.
         """
-        waiting_since = max(self.posted_ms, self.available_ms)
+        waiting_since = self.in_line_since_ms
+        if waiting_since is None:
+            waiting_since = max(self.posted_ms, self.available_ms)
         return waiting_since + int(self.priority) * PRIORITY_STEP_MS
 
 

@@ -169,9 +169,14 @@ class LeaseKeeper:
     def _not_yet(self, job: Job) -> BoardEntry:
         """A job's entry that nobody may claim for a lease: else an idle conductor, woken by it, would be quicker.
 
-        Should this process end before it has claimed it, it is due when the lease would have run out.
+        Should this process end before it has claimed it, it is due when the lease would have run out. Its place in line
+        is the one that it had.
         """
-        return replace(board_entry(job), available_ms=times.now_ms() + round(self._lease * 1000))
+        entry = board_entry(job)
+        until_ms = times.now_ms() + round(self._lease * 1000)
+        return replace(
+            entry, available_ms=until_ms, in_line_since_ms=max(entry.posted_ms, entry.available_ms)
+        )
 
     def _still_ours(self, claims: set[tuple[str, str]]) -> list[Job]:
         """The jobs of these claims that the store says are run by those owners; none if it cannot be asked."""

@@ -111,6 +111,20 @@ def test_what_the_board_forgot_is_claimed_again(runs: Runs, board: Board, keeper
     assert board.owners(ids) == dict.fromkeys(ids, OWNER)
 
 
+def test_what_the_keeper_claims_anew_keeps_its_place_in_line(
+    runs: Runs, board: Board, keeper: Keeper
+) -> None:
+    [first] = post(runs, board)
+    claim(runs, board, keeper, OWNER, [first])
+    time.sleep(0.002)  # in another millisecond
+    [second] = post(runs, board)
+    board.clear()
+    board.post([board_entry(runs.store.get(second))])
+    assert keeper.keep() == {(OWNER, "kept"): [first]}
+    board.release(OWNER, [first])
+    assert board.claim(OTHER, [PLAIN], limit=2, lease=LEASE) == [first, second]
+
+
 def test_nobody_is_quicker_than_the_keeper_when_the_board_has_forgotten_a_job(
     runs: Runs, board: Board, keeper: Keeper
 ) -> None:
