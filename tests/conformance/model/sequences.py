@@ -1,8 +1,8 @@
 """How many sequences are drawn, and from which seeds.
 
-``bin/test`` draws the same 200 on each board every time, so that it tells of changes to the code and of nothing else; of
-jobs that do not come after others, since links cost half as much again. With MODEL_SEQUENCES in the environment that many
-are drawn, with links, from a new seed, which is printed; MODEL_SEED repeats it.
+``bin/test`` draws the same 200 on each board every time, so that it tells of changes to the code and of nothing else,
+and of jobs that do not come after others, since links cost half as much again. With MODEL_SEQUENCES in the environment
+that many are drawn, with links, from a new seed, which is printed; MODEL_SEED repeats it.
 """
 
 from __future__ import annotations
