@@ -15,6 +15,8 @@ from jobrunner.persistence.database import Database
 
 START_MS = 1_900_000_000_000
 REDIS_KEY = "tests:clock"
+_EPOCH_AS_JULIAN_DAY = 2_440_587.5
+_DAY_MS = 86_400_000
 _REDIS_CLOCK = re.compile(r"^local function now_ms\(\)\n.*?^end$", re.DOTALL | re.MULTILINE)
 _OURS = f"local function now_ms()\n  return tonumber(redis.call('GET', '{REDIS_KEY}'))\nend"
 
@@ -40,19 +42,26 @@ class Clock:
 
 
 class ClockedDatabase(Database):
-    """A database whose server has this clock. It does not wait for the disk: no machine dies here."""
+    """A SQLite file in which it is as late as this clock says, for whatever statement asks.
+
+    It does not wait for the disk: no machine dies here.
+    """
 
     def __init__(self, url: str, clock: Clock) -> None:
         super().__init__(url)
         self._clock = clock
-        event.listen(self.engine, "connect", _without_waiting_for_the_disk)
+        event.listen(self.engine, "connect", self._connected)
+        with self.read() as connection:
+            found = connection.execute(sa.select(self.now_ms())).scalar_one()
+        assert found == clock.now_ms, "SQL tells the time in another way than this test knows"
 
-    def now_ms(self) -> sa.ColumnElement[int]:
-        return sa.literal(self._clock.now_ms, sa.BigInteger)
+    def _connected(self, connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.create_function("julianday", 1, self._julian_day)
 
-
-def _without_waiting_for_the_disk(connection: Any, record: Any) -> None:
-    connection.execute("PRAGMA synchronous=OFF")
+    def _julian_day(self, _: str) -> float:
+        """In the place of SQLite's own; in the middle of its millisecond, since a float is not quite exact."""
+        return _EPOCH_AS_JULIAN_DAY + (self._clock.now_ms + 0.5) / _DAY_MS
 
 
 def clocked_scripts() -> Callable[[str], str]:

@@ -24,8 +24,14 @@ def of(kind: type[SqlBoard]) -> MakeBoard:
 
 
 BOARDS: dict[str, tuple[MakeBoard, str]] = {
-    "keep says that nothing is lost": (of(mutants.NothingIsLost), "told to be lost|the keeper's"),
-    "a claim belongs to whoever asks": (of(mutants.OneNameForAll), "told to be lost|the keeper's"),
+    "keep says that nothing is lost": (
+        of(mutants.NothingIsLost),
+        "told to be lost|the keeper's|the claims|the jobs on the board",
+    ),
+    "a claim belongs to whoever asks": (
+        of(mutants.OneNameForAll),
+        "told to be lost|the keeper's|the claims|the jobs on the board",
+    ),
     "leases do not end": (
         mutants.board_without_expiry,
         ANY,
@@ -40,7 +46,7 @@ BOARDS: dict[str, tuple[MakeBoard, str]] = {
 WORLDS: dict[str, tuple[type[World], str]] = {
     "begin does not raise the epoch": (mutants.EpochStays, "begun|found to have ended"),
     "writes are not fenced": (mutants.NoFence, ".* may write"),
-    "a terminal job is begun": (mutants.TerminalJobsAreBegun, "begun|found to have ended"),
+    "a terminal job is begun": (mutants.TerminalJobsAreBegun, "begun|found to have ended|set aside"),
     "deaths are not counted": (mutants.DeathsAreNotCounted, "begun|deaths|found to have ended"),
     "cancelling ends a running job": (mutants.CancelEndsRunningJobs, "cancelling"),
     "a job starts anew with each owner": (mutants.StartsAnew, "read back"),
@@ -71,7 +77,7 @@ WORLDS: dict[str, tuple[type[World], str]] = {
 LINKED: dict[str, tuple[type[World], str]] = {
     "a resumed job does not wait for others again": (
         mutants.NobodyWaitsAgain,
-        "state|parked|claimable|claimed|the line",
+        "state|parked|claimable|claimed|the line|the jobs on the board|epoch",
     ),
     "cancelling a set misses a job": (mutants.SetsAreHalfCancelled, "the set|state|cancel of"),
     "an end is followed up twice": (mutants.EndsAreFollowedTwice, "the attempts in which"),
