@@ -1,8 +1,8 @@
 """How many sequences are drawn, and from which seeds.
 
-``bin/test`` draws the same 200 on each board as long as the code stays the same. With MODEL_SEQUENCES in the environment
-that many are drawn from a new seed, which is printed; MODEL_SEED repeats it, if the same tests are collected: constants
-of the modules that are loaded are drawn as well.
+``bin/test`` draws the same 200 on each board as long as the code stays the same. With MODEL_SEQUENCES in the
+environment that many are drawn from a new seed, which is printed; MODEL_SEED repeats it, if the same tests are
+collected: constants of the modules that are loaded are drawn as well.
 """
 
 from __future__ import annotations
