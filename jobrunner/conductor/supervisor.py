@@ -14,7 +14,6 @@ import logging
 import os
 import selectors
 import signal
-import threading
 import uuid
 from collections.abc import Callable
 from types import FrameType
@@ -26,6 +25,7 @@ from jobrunner.conductor.apart import Apart
 from jobrunner.conductor.channel import Message
 from jobrunner.conductor.chores import Chores, Figures
 from jobrunner.conductor.clock import boottime
+from jobrunner.conductor.crew import Crew
 from jobrunner.conductor.footprint import keep_small
 from jobrunner.conductor.forks import ForkServer
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
@@ -48,7 +48,6 @@ STALL_S = 2.0
 START_S = 60.0
 """A worker that imports its plugins has so long for it."""
 SILENCE_MIN_S = 2.0
-DRAINED = "the node %s is drained: it takes no more jobs until `jobrunner node undrain`"
 
 
 class Supervisor:
@@ -68,19 +67,15 @@ class Supervisor:
         self._claims = Claims()
         self._selector = selectors.DefaultSelector()
         self._forks = ForkServer(config.model_dump(mode="json"), node=self.node)
-        self._workers: dict[str, WorkerProcess] = {}
-        self._lock = threading.Lock()
+        self._crew = Crew(config)
         self._stops = 0
         self._reload = False
         self._leave_at: float | None = None
         self._restarts = Restarts()
         self._database = database
-        self._drained = False
-        self._limit: int | None = None
         self._configured = ConfiguredLimits(config, database)
         self._looked = boottime()
         self._used_s = 0.0
-        self._gives_way = False
         self._code = 0
         self._fatal: JobrunnerError | None = None
         self._chores = Chores(
@@ -93,7 +88,7 @@ class Supervisor:
             figures=self._figures,
             usage=lambda: self._apart.usage(),
             fatal=self._fail,
-            give_way=self._give_way if config.conductor.give_way else None,
+            give_way=self._crew.give_way if config.conductor.give_way else None,
             labels=config.conductor.labels,
         )
         self._apart = Apart(
@@ -102,7 +97,7 @@ class Supervisor:
             self._claims,
             slots=self._slots,
             spares=0 if once else SPARES,
-            workers=self._living,
+            workers=lambda: list(self._crew),
             start=lambda account: self._start(None, account=account),
             tell=self._tell,
             kill=self._forks.kill,
@@ -167,16 +162,15 @@ class Supervisor:
         try:
             self._configured.tell()
             wished = wishes(self._database, [], node=self.node)
-            self._drained, self._limit = wished.drained, wished.limit
+            self._crew.drain(wished.drained)
+            self._crew.limit_to(wished.limit)
         except StoreUnavailable as error:
             log.warning(
                 "%s Whether the node is drained or limited will be known when it is back.", error.message
             )
-        if self._drained:
-            log.warning("%s", DRAINED % self.node)
 
     def _loop(self, wakeup: Wakeup) -> None:
-        while self._workers or self._restarts or self._apart:
+        while self._crew or self._restarts or self._apart:
             for key, _ in self._selector.select(timeout=self._until_next()):
                 if key.data is None:
                     wakeup.clear()
@@ -211,7 +205,7 @@ class Supervisor:
         if self._reload:
             self._reload = False
             log.info("loading plugins again")
-            self._tell_all("reload")
+            self._crew.tell("reload")
         if self._stops and self._leave_at is None:
             grace = self.config.conductor.grace
             log.info(
@@ -219,9 +213,9 @@ class Supervisor:
             )
             self._leave_at = boottime() + grace
             self._restarts.clear()
-            self._tell_all("stop")
+            self._crew.tell("stop")
         if self._leave_at is not None and (self._stops > 1 or boottime() > self._leave_at):
-            if self._workers:
+            if self._crew:
                 log.warning("leaving at once; what still runs goes back to the board")
             self._kill_all()
 
@@ -229,36 +223,17 @@ class Supervisor:
 
     def _start(self, slot: int | None, *, account: Account | None = None) -> WorkerProcess:
         setup = {
-            "config": self._config_of(slot),
+            **self._crew.setup(slot),
             "once": self.once,
             "log_level": logging.getLevelName(logging.getLogger().getEffectiveLevel()),
-            "drained": self._drained,
-            "slots": self._slots_of(slot),
-            "place": slot,
         }
         if not self._forks.is_running:
             self._forks.start()
             self._selector.register(self._forks, selectors.EVENT_READ, self._forks)
         worker = start_worker(self._forks, self.identity, slot, setup, node=self.node, account=account)
-        with self._lock:
-            self._workers[worker.owner] = worker
-            if self._drained != setup["drained"]:  # the word came while it was started
-                worker.channel.send("drain", drained=self._drained)
-            if self._slots_of(slot) != setup["slots"]:
-                worker.channel.send("slots", number=self._slots_of(slot))
+        self._crew.join(worker, setup)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
         return worker
-
-    def _config_of(self, slot: int | None) -> dict[str, Any]:
-        """The configuration of the worker in this place: with its share of the jobs that the node may run."""
-        config = self.config.model_dump(mode="json")
-        if slot is not None:
-            config["conductor"]["jobs"] = self.config.jobs_of(slot)
-        return config
-
-    def _slots_of(self, slot: int | None) -> int | None:
-        """How many jobs the worker in this place may run now; None for one that is alone."""
-        return None if slot is None else self.config.jobs_of(slot, self._limit)
 
     def _start_due(self) -> None:
         """Start workers in the places of dead ones."""
@@ -312,7 +287,7 @@ class Supervisor:
             self._fork_server_ended()
             return
         for message in received:
-            worker = self._workers.get(message.get("owner", ""))
+            worker = self._crew.get(message.get("owner", ""))
             if worker is None:
                 continue
             if message["kind"] == "ended":
@@ -327,7 +302,7 @@ class Supervisor:
         self._selector.unregister(self._forks)
         code = self._forks.end(at_once=hangs)
         log.error("the fork server ended (%s), and all workers with it", how_it_ended(code))
-        for worker in self._workers.values():
+        for worker in self._crew:
             if worker.code is None:
                 worker.code = code if code > 0 else -signal.SIGKILL
 
@@ -341,7 +316,7 @@ class Supervisor:
             self._restarts.could_not_start(worker.slot, now=boottime())
 
     def _reap_ended(self) -> None:
-        for worker in list(self._workers.values()):
+        for worker in self._crew:
             if worker.code is not None:
                 self._reap(worker, worker.code)
 
@@ -367,8 +342,7 @@ class Supervisor:
         if worker.channel in self._selector.get_map():
             self._selector.unregister(worker.channel)
         worker.channel.close()
-        with self._lock:
-            del self._workers[worker.owner]
+        self._crew.leave(worker)
         self._claims.drop(worker.owner)
 
     def _kill_silent(self) -> None:
@@ -382,7 +356,7 @@ class Supervisor:
             self._fork_server_ended(hangs=True)
             return
         lease = max(self.config.conductor.lease, SILENCE_MIN_S)
-        for worker in list(self._workers.values()):
+        for worker in self._crew:
             if stalled:
                 worker.heard = now
             silent = worker.silence(now, lease=lease, start=START_S) > 0
@@ -400,7 +374,7 @@ class Supervisor:
         if self._forks.is_running:
             self._selector.unregister(self._forks)
             self._forks.end()
-        for worker in list(self._workers.values()):
+        for worker in self._crew:
             worker.ended_on_purpose = True
             self._reap(worker, -signal.SIGKILL)
         self._restarts.clear()
@@ -409,8 +383,7 @@ class Supervisor:
     # -- for the threads
 
     def _tell(self, owner: str, kind: str, **content: Any) -> None:
-        with self._lock:
-            worker = self._workers.get(owner)
+        worker = self._crew.get(owner)
         if worker is None:
             return
         worker.channel.send(kind, **content)
@@ -421,59 +394,17 @@ class Supervisor:
 
     def _heed(self, wished: Wishes) -> None:
         self._configured.tell()
-        self._drain(wished.drained)
-        self._limit_to(wished.limit)
-
-    def _limit_to(self, limit: int | None) -> None:
-        with self._lock:
-            if limit == self._limit:
-                return
-            self._limit = limit
-            for worker in self._workers.values():
-                if worker.slot is not None:
-                    worker.channel.send("slots", number=self._slots_of(worker.slot))
-        log.info(
-            "the node %s may run %s at once", self.node, "any number" if limit is None else f"{limit} jobs"
-        )
-
-    def _drain(self, drained: bool) -> None:
-        with self._lock:
-            if drained == self._drained:
-                return
-            self._drained = drained
-            for worker in self._workers.values():
-                worker.channel.send("drain", drained=drained)
-        if drained:
-            log.warning("%s", DRAINED % self.node)
-        else:
-            log.info("the node %s takes jobs again", self.node)
-
-    def _tell_all(self, kind: str) -> None:
-        for worker in list(self._workers.values()):
-            worker.channel.send(kind)
-
-    def _living(self) -> list[WorkerProcess]:
-        with self._lock:
-            return list(self._workers.values())
+        self._crew.drain(wished.drained)
+        self._crew.limit_to(wished.limit)
 
     def _figures(self) -> Figures:
-        workers = self._living()
+        workers = list(self._crew)
         return Figures(
             processes=sum(not worker.alone for worker in workers),
-            slots=sum(self.config.jobs_of(number, self._limit) for number in range(self.config.processes)),
+            slots=self._crew.slots,
             running=sum(len(worker.running) for worker in workers),
             ended=self._apart.ended_here + sum(worker.ended for worker in workers if not worker.alone),
             types=sorted({name for worker in workers for name in worker.types}),
             used_s=self._used_s,
             **self._apart.figures(),
         )
-
-    def _give_way(self, share: float) -> None:
-        """Let the workers claim so reluctantly; said again and again, for those that came since."""
-        if not share and not self._gives_way:
-            return
-        self._gives_way = bool(share)
-        with self._lock:
-            workers = list(self._workers.values())
-        for worker in workers:
-            worker.channel.send("give_way", share=share)
