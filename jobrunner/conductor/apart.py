@@ -8,12 +8,13 @@ from typing import Any
 
 from jobrunner.conductor.accounts import Account, account_for
 from jobrunner.conductor.channel import Message
-from jobrunner.conductor.chores import Chores
 from jobrunner.conductor.clock import boottime
+from jobrunner.conductor.dead_workers import DeadWorkers
 from jobrunner.conductor.keeper import Claims
 from jobrunner.conductor.lone import LoneJobs, spares
 from jobrunner.conductor.process import LoneJob, WorkerProcess, how_it_ended
 from jobrunner.conductor.usage import Usage
+from jobrunner.conductor.usage_notes import UsageNotes
 from jobrunner.conductor.watch import Watch, Watched, usage_of
 from jobrunner.config import Config
 from jobrunner.errors import NotAllowedHere
@@ -40,7 +41,8 @@ class Apart:
     def __init__(
         self,
         config: Config,
-        chores: Chores,
+        dead: DeadWorkers,
+        usage: UsageNotes,
         claims: Claims,
         *,
         slots: int,
@@ -51,7 +53,8 @@ class Apart:
         kill: Callable[[str, int], None],
     ) -> None:
         self._run_as = config.conductor.run_as
-        self._chores = chores
+        self._dead = dead
+        self._usage = usage
         self._claims = claims
         self._jobs = LoneJobs(slots, spares=spares)
         self._workers = workers
@@ -152,7 +155,7 @@ class Apart:
 
     def _fence(self, watched: Watched) -> None:
         if watched.verdict is not None:
-            self._chores.settle(watched.owner, watched.job_id, watched.verdict)
+            self._dead.settle(watched.owner, watched.job_id, watched.verdict)
 
     def ended(self, worker: WorkerProcess, job: LoneJob, code: int) -> None:
         """A job's own process has ended, somehow: whoever claimed the job learns of it, and its slot is free."""
@@ -167,13 +170,13 @@ class Apart:
             watched.usage.end(cpu=worker.cpu, peak=worker.peak)
             note = _usage_note(watched, ended=True)
             # Who died with a job is followed by another owner, or attempt, whose figures go on from these.
-            (self._chores.last_usage if code == 0 else self._chores.usage_first)(note)
+            (self._usage.ended if code == 0 else self._dead.usage)(note)
         verdict = None if watched is None or code == 0 else watched.verdict
         if verdict is None or worker.ended_on_purpose:
             self._tell(job.holder, "left", id=job.job_id, by_force=False)
             return
         worker.ended_on_purpose = True
-        self._chores.settle(
+        self._dead.settle(
             worker.owner,
             job.job_id,
             verdict,

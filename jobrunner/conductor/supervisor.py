@@ -23,7 +23,7 @@ from jobrunner.boards.board import Board
 from jobrunner.conductor.accounts import Account
 from jobrunner.conductor.apart import Apart
 from jobrunner.conductor.channel import Message
-from jobrunner.conductor.chores import Chores, Figures
+from jobrunner.conductor.chores import Chores
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.crew import Crew
 from jobrunner.conductor.footprint import keep_small
@@ -32,6 +32,7 @@ from jobrunner.conductor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.limited import ConfiguredLimits
 from jobrunner.conductor.lone import SPARES
 from jobrunner.conductor.process import LoneJob, WorkerProcess, how_it_ended, start_worker
+from jobrunner.conductor.reporting import Figures
 from jobrunner.conductor.restarts import Restarts
 from jobrunner.conductor.wakeup import Wakeup
 from jobrunner.config import Config
@@ -86,14 +87,15 @@ class Supervisor:
             open_board=open_board,
             retention=config.retention,
             figures=self._figures,
-            usage=lambda: self._apart.usage(),
+            running_usage=lambda: self._apart.usage(),
             fatal=self._fail,
             give_way=self._crew.give_way if config.conductor.give_way else None,
             labels=config.conductor.labels,
         )
         self._apart = Apart(
             config,
-            self._chores,
+            self._chores.dead,
+            self._chores.usage,
             self._claims,
             slots=self._slots,
             spares=0 if once else SPARES,
@@ -325,7 +327,7 @@ class Supervisor:
         self._forget(worker)
         if worker.lone is not None:
             self._apart.ended(worker, worker.lone, code)
-        self._chores.hand_back(worker.owner, on_purpose=worker.ended_on_purpose)
+        self._chores.dead.hand_back(worker.owner, on_purpose=worker.ended_on_purpose)
         if worker.ended_on_purpose or (
             code == 0 and (self.once or self._leave_at is not None or worker.alone)
         ):

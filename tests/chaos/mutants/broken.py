@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from jobrunner.boards.redis import RedisBoard
 from jobrunner.conductor import process, supervisor
-from jobrunner.conductor.chores import Chores
+from jobrunner.conductor.dead_workers import DeadWorkers
 from jobrunner.conductor.guardian import _Guardian as Guardian
 from jobrunner.conductor.keeper import Claims
 from jobrunner.conductor.known_types import KnownTypes
@@ -181,7 +181,7 @@ def _shared_name() -> list[Change]:
 
 
 def _no_hand_back() -> list[Change]:
-    return [(Chores, "hand_back", _nothing)]
+    return [(DeadWorkers, "hand_back", _nothing)]
 
 
 def _keeps_for_the_dead() -> list[Change]:
