@@ -22,7 +22,7 @@ REQUIRES = [
     "argparse-manpage>=4.6",
     "kazoo>=2.10",
     "psutil>=5.9",
-    "pydantic>=2.6",
+    "pydantic>=2.7",
     "pymysql>=1.1",
     "redis>=5.3",
     "rich>=13.7",
@@ -30,7 +30,7 @@ REQUIRES = [
     "sqlalchemy>=2.0.30",
     "stevedore>=5.2",
     "sqlalchemy-utils>=0.41; python_version < '3.11'",  # TaskFlow's tables need it before 6.5
-    "taskflow>=6.0; python_version < '3.11'",
+    "taskflow>=6.0.1; python_version < '3.11'",
     "taskflow>=6.5; python_version >= '3.11'",
     "tomli>=2.0; python_version < '3.11'",
 ]

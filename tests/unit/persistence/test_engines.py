@@ -23,7 +23,7 @@ def contexts(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[ssl.SSLCon
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", noted)
     made: Any = _frugal_connection()(defer_connect=True, user="me", **options)
     theirs: Any = Connection(defer_connect=True, user="me", **options)
-    assert (made.ssl, made._ssl_required) == (theirs.ssl, theirs._ssl_required)
+    assert _wanted_tls(made) == _wanted_tls(theirs)
     if made.ssl:
         assert (made.ctx.verify_mode, made.ctx.check_hostname) == (
             theirs.ctx.verify_mode,
@@ -43,3 +43,8 @@ def test_a_url_that_wants_the_servers_name_verified_gets_that(monkeypatch: pytes
 
 def test_a_url_without_tls_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert contexts(monkeypatch, ssl_disabled=True) == []
+
+
+def _wanted_tls(connection: Any) -> tuple[bool, bool | None]:
+    """Whether it asks for TLS, and whether it goes on without, which PyMySQL knows since 1.2."""
+    return connection.ssl, getattr(connection, "_ssl_required", None)
