@@ -36,8 +36,8 @@ KEYS = "{jobrunner}:*"
 @pytest.fixture
 def on_sqlite(sqlite_url: str) -> Iterator[Parts]:
     clock = Clock()
-    upgrade(Database(sqlite_url))
     database = ClockedDatabase(sqlite_url, clock)
+    upgrade(database)
     board = SqlBoard(sqlite_url, database=database)
 
     def take() -> list[dict[str, Any]]:
@@ -58,10 +58,10 @@ def on_sqlite(sqlite_url: str) -> Iterator[Parts]:
 @pytest.fixture
 def on_redis(sqlite_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
     monkeypatch.setattr(redis_connection, "script_text", clocks.clocked_scripts())
-    upgrade(Database(sqlite_url))
     with redis.Redis.from_url(redis_url) as client:
         clock = Clock(client)
         database = ClockedDatabase(sqlite_url, clock)
+        upgrade(database)
         board = RedisBoard(redis_url)
 
         def take() -> dict[bytes, Any]:
