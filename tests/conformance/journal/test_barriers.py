@@ -212,8 +212,12 @@ def test_a_group_is_one_round_trip(mariadb_url: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(pymysql.connections.Connection, "_execute_command", noted)
         stage.writer.flush(*(recorded.journal for recorded in flows))
         monkeypatch.undo()
+        is_mariadb = stage.database.engine.dialect.is_mariadb
     (text,) = sent
     kinds = [statement.split()[0] for statement in text.split(";\n")]
-    assert kinds == ["BEGIN", "INSERT", *["UPDATE"] * 12, "INSERT", "COMMIT", "END"]
-    assert text.startswith("BEGIN NOT ATOMIC\nSET @relied = (SELECT ")
+    if is_mariadb:
+        assert kinds == ["BEGIN", "INSERT", *["UPDATE"] * 12, "INSERT", "COMMIT", "END"]
+        assert text.startswith("BEGIN NOT ATOMIC\nSET @relied = (SELECT ")
+    else:  # MySQL has no compound statements outside of routines
+        assert kinds == ["SELECT", "INSERT", *["UPDATE"] * 12, "INSERT", "COMMIT"]
     assert "FOR UPDATE" in text

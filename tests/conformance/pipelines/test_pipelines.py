@@ -250,8 +250,12 @@ def test_a_transaction_of_many_statements_is_two_round_trips(
     query, rest = sent
     assert query.startswith("SELECT")
     begin, *statements, end = rest.replace("ATOMIC\n", "ATOMIC;\n").split(";\n")
+    if database.engine.dialect.is_mariadb:
+        assert (begin, end) == ("BEGIN NOT ATOMIC", "END")
+        assert answers == [1, 2]  # one for all of them: reading answers is what costs most
+    else:  # MySQL has no compound statements outside of routines, and answers each
+        statements = [begin, *statements, end]
+        assert answers == [1, *[2] * len(statements)]
     assert [line.split()[0] for line in statements] == ["INSERT", "UPDATE", "UPDATE", "COMMIT"]
-    assert (begin, end) == ("BEGIN NOT ATOMIC", "END")
-    assert answers == [1, 2]  # one for all of them: reading answers is what costs most
     link.close()
     database.close()

@@ -20,6 +20,7 @@ from jobrunner.boards.sql import SqlBoard
 from jobrunner.errors import BoardUnavailable
 from jobrunner.model import JobClass
 from jobrunner.persistence.database import Database
+from jobrunner.persistence.engines import LOCK_WAIT_S
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.tables import board as table
 from tests.support.boards import ALICE, BOB, LONG, OTHER, PLAIN, Waiter, entry, until
@@ -238,9 +239,10 @@ def test_waiting_holds_no_transaction_open(made_url: str, open_at: Open) -> None
     with Waiter(board, PLAIN) as waiter:
         threading.Event().wait(0.3)
         database = Database(made_url)
-        with database.write() as connection:  # would wait for an open one, or fail
-            connection.execute(sa.text("DROP TABLE board"))
-            table.create(connection)
+        began = time.monotonic()
+        with database.write() as connection:  # waits for any that is open, until one of them is ended
+            connection.execute(sa.text("ALTER TABLE board ADD COLUMN mark INTEGER"))
+        assert time.monotonic() - began < LOCK_WAIT_S
         database.close()
         until(lambda: board.count().waiting == 0)
         board.post([entry("job")])
