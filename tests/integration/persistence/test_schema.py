@@ -261,7 +261,8 @@ def test_a_sqlite_file_that_cannot_be_made_is_told_in_words_that_fit_a_file(tmp_
 def test_passwords_may_hold_any_character(mariadb_server: MariaDbServer, password: str) -> None:
     user = f"unicode_{'o' if 'ö' in password else 'e'}"
     with mariadb_server.connection(charset="utf8mb4") as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE OR REPLACE USER {user}@'%%' IDENTIFIED BY %s", [password])
+        cursor.execute(f"DROP USER IF EXISTS {user}@'%'")
+        cursor.execute(f"CREATE USER {user}@'%%' IDENTIFIED BY %s", [password])
     database = Database(with_password(f"mysql+pymysql://{user}@127.0.0.1:{mariadb_server.port}", password))
     with database.read() as connection:
         assert connection.scalar(sa.text("SELECT 1")) == 1
