@@ -49,6 +49,11 @@ class EndedJobs:
     def __len__(self) -> int:
         return len(self._finished) + len(self._returned)
 
+    def untold(self) -> set[str]:
+        """The jobs of which the board has not heard: who claims one now gives that claim up when it hears."""
+        with self._lock:
+            return {*self._finished, *(end.job_id for end in self._returned)}
+
     def finished(self, job_ids: Iterable[str], *, then: Then | None = None) -> None:
         """These jobs are done with, or were before. ``then`` is called once the board has been told."""
         with self._lock:

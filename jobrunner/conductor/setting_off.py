@@ -92,9 +92,11 @@ class SettingOff:
         """Those of the claimed jobs that do not run here already: the board may have lost what it knew of a claim.
 
         One that runs goes on under its epoch. One whose lease was lost ends first: two runs of a job in one process
-        would get in each other's way.
+        would get in each other's way. And what has ended here since is done with on the board first: what is told of
+        the last run would give up the claim of the next one.
         """
         held = {job_id: self._held.get(job_id) for job_id in ids}
+        untold = self._ended.untold()  # asked after that: a job is noted there before it is held no more
         self._held.kept([job_id for job_id, found in held.items() if found is not None], until)
         ending = [
             job_id
@@ -102,7 +104,11 @@ class SettingOff:
             if (found is not None and found.stop.reason == "lost") or self._held.is_apart(job_id)
         ]
         self._ended.goes_back(ending, delay=NOT_BEGUN_S)
-        return [job_id for job_id in ids if held[job_id] is None and job_id not in ending]
+        return [
+            job_id
+            for job_id in ids
+            if held[job_id] is None and job_id not in ending and job_id not in untold
+        ]
 
     def _begin(self, ids: list[str]) -> Begun:
         try:

@@ -212,3 +212,21 @@ def test_a_job_that_cannot_be_set_off_is_left_at_once_and_harms_no_other(
     until(lambda: not len(started.worker.held))
     started.tell()
     assert started.board.owners([bad]) == {}
+
+
+def test_a_job_that_just_ended_here_is_not_begun_again_before_the_board_has_heard_it(
+    started: Started,
+) -> None:
+    """Its lease had run out: what is still to be told of its end would give up the claim of the next run."""
+    job_id = held_job(started)
+    started.worker.held.stop([job_id], "lost")
+    started.board.release(OWNER, [job_id])
+    started.cluster.open(started.cluster.gate())
+    assert started.worker.held.wait_below(1, 10)
+    assert len(started.worker.ended) == 1
+    started.claim(job_id)
+    assert (started.cluster.job(job_id).state, started.cluster.job(job_id).epoch) == (JobState.SUSPENDED, 1)
+    started.tell()
+    assert started.board.owners([job_id]) == {}
+    started.claim(job_id)
+    started.cluster.succeeded_here(job_id)
