@@ -94,7 +94,11 @@ class RedisConnection:
         try:
             connection.send_packed_command([_packed(words)])
             return connection.read_response()
-        except ResponseError:
+        except ResponseError as error:
+            if _is_read_only(error):
+                # It was the primary. Connections of before lead there for ever, new ones to where the address leads now.
+                connection.disconnect()
+                pool.disconnect(inuse_connections=False)
             raise
         except BaseException:
             connection.disconnect()  # whatever is still to come over it is not the next one's
@@ -207,6 +211,10 @@ def _brief(error: BaseException) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
+def _is_read_only(error: Exception) -> bool:
+    return isinstance(error, ReadOnlyError) or "READONLY" in str(error)  # a script's error has it in its words
+
+
 def _explain(error: Exception) -> tuple[str, str]:
     """What is wrong with the server, and what to do about it."""
     text = str(error)
@@ -220,7 +228,7 @@ def _explain(error: Exception) -> tuple[str, str]:
             "lets this account not in",
             "Check user and password in board.url, and the account's permissions (ACL).",
         )
-    if isinstance(error, ReadOnlyError) or "READONLY" in text:
+    if _is_read_only(error):
         return (
             "is a replica",
             "Point board.url at the primary, or at the sentinels: redis+sentinel://host:26379/service/0",

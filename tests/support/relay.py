@@ -41,6 +41,10 @@ class Relay:
     def still_to_lose(self) -> int:
         return len(self._to_lose)
 
+    def lead_to(self, host: str, port: int) -> None:
+        """New connections go there; those that there are stay where they are."""
+        self._target = (host, port)
+
     def cut(self) -> None:
         """Close all connections, as a server that ends does; new ones are passed on."""
         for live in self._live:

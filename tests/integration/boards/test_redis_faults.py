@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from jobrunner.boards.board import Board, BoardCounts
 from jobrunner.errors import BoardUnavailable
 from tests.support.boards import ALICE, BOB, LONG, OTHER, PLAIN, Waiter, entry, until
+from tests.support.relay import Relay
 from tests.support.servers import RedisServer
 
 Start = Callable[..., RedisServer]
@@ -197,6 +199,25 @@ def test_a_replica_is_refused_with_a_hint(private_redis: Start, open_at: Open) -
         board.post([entry()])
     assert "sentinel" in str(raised.value.hint)
     assert board.check()[0].severity == "error"
+
+
+def test_after_a_failover_behind_the_same_address_the_next_call_reaches_the_new_primary(
+    private_redis: Start, open_at: Open
+) -> None:
+    """A name or an address that moves: the old primary, a replica now, leaves old connections as they are."""
+    old, new = private_redis(), private_redis()
+    with Relay("127.0.0.1", old.port) as relay:
+        board = open_at(f"redis://127.0.0.1:{relay.port}/0")
+        with ThreadPoolExecutor(3) as threads:  # several connections
+            list(threads.map(lambda _: board.wait([PLAIN], timeout=0), range(3)))
+            board.post([entry()])
+            relay.lead_to("127.0.0.1", new.port)
+            with old.client() as client:
+                client.replicaof("127.0.0.1", str(new.port))
+        with pytest.raises(BoardUnavailable, match="is a replica"):
+            board.post([entry()])
+        assert board.post([entry()]) == 1
+        assert board.claim(ALICE, [PLAIN], limit=2, lease=LONG)
 
 
 def test_a_wrong_password_is_told_and_not_shown(private_redis: Start, open_at: Open) -> None:
