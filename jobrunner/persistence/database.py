@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobrunner.errors import ConfigError, StoreUnavailable
 from jobrunner.persistence.engines import READ_ONLY, make_engine
-from jobrunner.persistence.faults import brief, is_away, is_passing, is_refused
+from jobrunner.persistence.faults import brief, is_away, is_passing, is_read_only, is_refused
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.transaction import transaction
 from jobrunner.persistence.pooling import mark_ended
@@ -162,10 +162,16 @@ class Database:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """SQLAlchemy's errors of a server that is away or busy become StoreUnavailable; others stay as they are."""
+        """SQLAlchemy's errors of a server that is away or busy become StoreUnavailable; others stay as they are.
+
+        Connections to a server that takes no writes any more are given up, though they are whole: the next ones reach
+        the server that has taken its place.
+        """
         try:
             yield
         except SQLAlchemyError as error:
+            if is_read_only(error):
+                self.engine.dispose()
             explained = self.explain(error)
             if explained is error:
                 raise

@@ -50,6 +50,7 @@ _MYSQL_AWAY = {
     2055,
     4031,  # MySQL: disconnected since idle
 }
+_MYSQL_READ_ONLY = {1047, 1290, 1836}
 _MYSQL_REFUSED = {
     1044,  # no right to the database
     1045,  # wrong account or password
@@ -66,6 +67,7 @@ _POSTGRES_PASSING = {
     "57014",  # the query was cancelled
 }
 _POSTGRES_AWAY = {"25006", "57P01", "57P02", "57P03", "57P05"}  # read-only; shutting down, crashed, starting
+_POSTGRES_READ_ONLY = "25006"
 _POSTGRES_AWAY_CLASSES = ("08", "53", "58")  # connection; disk, memory, connections used up; I/O
 _SQLITE_PASSING = ("database is locked", "database table is locked", "database schema is locked")
 _SQLITE_AWAY = (
@@ -105,6 +107,14 @@ def is_away(error: BaseException) -> bool:
     if type(original).__module__.startswith("psycopg"):
         return isinstance(error, OperationalError) and state is None
     return any(words in str(original) for words in _SQLITE_AWAY)
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether a server that was reached takes no writes: another may have taken its place, behind the same address."""
+    original = getattr(error, "orig", None)
+    if original is None:
+        return False
+    return _mysql_code(original) in _MYSQL_READ_ONLY or _sqlstate(original) == _POSTGRES_READ_ONLY
 
 
 def is_refused(error: BaseException) -> bool:

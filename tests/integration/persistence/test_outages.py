@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from taskflow import states
 from jobrunner.errors import NotStorable, StoreUnavailable
 from jobrunner.model import JobState
 from jobrunner.persistence.database import Database
+from jobrunner.persistence.nodes import report_node
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.settling import Settlement
 from tests.support.journals import Stage, staged, until
@@ -111,6 +113,22 @@ def test_connections_that_the_server_closed_meanwhile_cost_nothing(server: Serve
     recorded.journal.barrier()
     assert stage.atom(recorded)["state"] == states.RUNNING
     assert stage.post()
+
+
+def test_after_a_failover_behind_the_same_address_the_next_write_reaches_the_new_primary(
+    postgres_url: str,
+) -> None:
+    """A name or an address that moves: the old primary takes no writes, and leaves old connections as they are."""
+    database = Database(postgres_url)
+    upgrade(database)
+    with contextlib.ExitStack() as several:
+        for connection in [several.enter_context(database.engine.connect()) for _ in range(3)]:
+            connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+            connection.commit()
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        report_node(database, "n1", "n1:1", started_ms=1, report={})
+    report_node(database, "n1", "n1:1", started_ms=1, report={})
+    database.close()
 
 
 def test_what_does_not_fit_a_small_packet_is_refused_and_not_tried_for_ever(private_mariadb: Start) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from jobrunner.persistence.faults import brief, is_away, is_passing, is_refused
+from jobrunner.persistence.faults import brief, is_away, is_passing, is_read_only, is_refused
 
 PASSING = [
     *(pymysql.err.OperationalError(code, "x") for code in (1205, 1213, 1020, 1317, 1969)),
@@ -107,3 +107,12 @@ def test_an_error_in_brief() -> None:
     assert brief(wrapped(pymysql.err.OperationalError(2003, "Can't connect"))) == "Can't connect (2003)"
     assert brief(wrapped(sqlite3.OperationalError("a\n  b"))) == "a b"
     assert brief(ValueError("plain")) == "plain"
+
+
+def test_a_server_that_takes_no_writes_is_told_from_one_that_is_full() -> None:
+    read_only = [pymysql.err.OperationalError(code, "x") for code in (1047, 1290, 1836)]
+    for original in [*read_only, psycopg.errors.ReadOnlySqlTransaction()]:
+        assert is_read_only(wrapped(original))
+        assert is_away(wrapped(original))
+    for original in (pymysql.err.OperationalError(1021, "x"), psycopg.errors.DiskFull()):
+        assert not is_read_only(wrapped(original))
