@@ -96,7 +96,7 @@ class RedisConnection:
             return connection.read_response()
         except ResponseError as error:
             if _is_read_only(error):
-                # It was the primary. Connections of before lead there for ever, new ones to where the address leads now.
+                # It was the primary once. Old connections stay there, new ones go where the address leads now.
                 connection.disconnect()
                 pool.disconnect(inuse_connections=False)
             raise
@@ -212,7 +212,9 @@ def _brief(error: BaseException) -> str:
 
 
 def _is_read_only(error: Exception) -> bool:
-    return isinstance(error, ReadOnlyError) or "READONLY" in str(error)  # a script's error has it in its words
+    return isinstance(error, ReadOnlyError) or "READONLY" in str(
+        error
+    )  # a script's error has it in its words
 
 
 def _explain(error: Exception) -> tuple[str, str]:

@@ -105,9 +105,7 @@ class SettingOff:
         ]
         self._ended.goes_back(ending, delay=NOT_BEGUN_S)
         return [
-            job_id
-            for job_id in ids
-            if held[job_id] is None and job_id not in ending and job_id not in untold
+            job_id for job_id in ids if held[job_id] is None and job_id not in ending and job_id not in untold
         ]
 
     def _begin(self, ids: list[str]) -> Begun:

@@ -151,6 +151,23 @@ def test_what_somebody_has_claimed_meanwhile_stays_with_them(anywhere: Cluster) 
     assert claimed_by(anywhere, "bob") == [job_id]
 
 
+def test_who_stood_still_while_it_moved_a_job_takes_it_from_nobody(both: Cluster, monkeypatch: Any) -> None:
+    alive(both, "alice")
+    job_id = posted(both, **preferring("alice", failover=0.0))
+    board: Any = both.context.board
+    claim_these = board.claim_these
+
+    def stand_still(*args: Any, **options: Any) -> list[str]:
+        claimed = claim_these(*args, **{**options, "lease": 0.05})
+        both.until(lambda: claimed_by(both, "alice") == [job_id], "somebody else has it")
+        return list(claimed)
+
+    monkeypatch.setattr(board, "claim_these", stand_still)
+    assert look(both) == 1
+    assert board.owners([job_id]) == {job_id: "alice/1"}
+    assert claimed_by(both, "bob") == []
+
+
 def test_who_dies_before_the_board_is_told_leaves_it_to_the_reconciler(
     anywhere: Cluster, monkeypatch: Any
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jobrunner import times
 from jobrunner.model import CancelMode, JobState
 from jobrunner.persistence import overdue
 from jobrunner.persistence.beginning import begin
@@ -133,3 +134,21 @@ def test_many_are_ended_in_rounds(stage: Stage, monkeypatch: pytest.MonkeyPatch)
         assert found.full == (len(found.expired) == 10)
     assert rounds == [10, 10, 5]
     assert set(stage.store.states(ids).values()) == {JobState.EXPIRED}
+
+
+@pytest.mark.parametrize("wrong_by_ms", [3_600_000, -3_600_000])
+def test_a_conductor_whose_clock_is_wrong_expires_nothing_and_puts_nothing_off(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, wrong_by_ms: int
+) -> None:
+    """The database's clock decides, which is one for all; else the worst clock would decide for everybody."""
+    fine = stage.post(expires_ms=now_ms() + 600_000)[0]
+    over, due = past(stage), stage.post()[0]
+    put(stage, due, state="SCHEDULED", available_ms=now_ms() - 1_000)
+    later = stage.post(available_ms=now_ms() + 600_000)[0]
+    wrong = times.now_ms() + wrong_by_ms
+    monkeypatch.setattr(times, "now_ms", lambda: wrong)
+    assert fine not in end_overdue(stage.database).expired
+    begun = begin(stage.database, [fine, over, due, later], owner=OWNER, node=NODE)
+    assert {job.id for job in begun.started} == {fine, due}
+    assert begun.finished == [over]
+    assert [round(seconds, -1) for seconds in begun.early.values()] == [600]
