@@ -69,8 +69,8 @@ class Failover:
 def move(board: Board, entries: Sequence[BoardEntry], *, holder: str, lease: float) -> None:
     """Let waiting jobs stand where their entries say; what somebody has claimed meanwhile stays with them.
 
-    They are claimed for the moment in which they are on no line. Who dies in it leaves them to the reconciler; who stands
-    still in it for longer than the lease takes them from nobody.
+    They are claimed for the moment in which they are on no line. Who dies in it leaves them to the reconciler; who
+    stands still in it for longer than the lease takes them from nobody.
     """
     if not entries:
         return

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from jobrunner import times
 from jobrunner.model import UNOWNED_STATES, Job, JobState
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row
-from jobrunner.persistence.permits.ending import free_all, may_hold
+from jobrunner.persistence.permits.ending import free_all
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
-from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
-from jobrunner.persistence.settling import Settled, Settlement, set_columns, settle_rows
-from jobrunner.persistence.tables import events, jobs, permits
+from jobrunner.persistence.row_locks import LOCKED_EPOCHS, LOCKED_JOBS, lock_rows, locking
+from jobrunner.persistence.settling import INSERT_EVENTS, Settled, Settlement, set_columns, settle_rows
+from jobrunner.persistence.tables import jobs
 
 _UNOWNED = tuple(state.value for state in UNOWNED_STATES)
 NOTES_AT_ONCE = 500
@@ -30,17 +29,27 @@ NOTES_AT_ONCE = 500
 
 def note_waiting(database: Database, job_ids: Sequence[str], note: str) -> None:
     """Say why these jobs wait, where nobody runs them and nothing was said yet. The next claim takes the note away."""
-    statement = (
-        jobs.update()
-        .where(
-            jobs.c.id.in_(list(job_ids)),
-            jobs.c.state.in_(_UNOWNED),
-            jobs.c.note.is_(None),
-            jobs.c.parked.is_(None),
-        )
-        .values(note=note)
+    if not job_ids:
+        return
+
+    def work(pipeline: Pipeline) -> None:
+        lock_rows(pipeline, job_ids, LOCKED_EPOCHS)
+        pipeline.add(_NOTE_WAITING, [{"job_ids": sorted(set(job_ids)), "new_note": note}])
+
+    database.pipelined(work)
+
+
+_NOTE_WAITING = Statement(
+    jobs.update()
+    .where(
+        jobs.c.id.in_(sa.bindparam("job_ids", expanding=True)),
+        jobs.c.state.in_([sa.literal_column(f"'{state}'") for state in _UNOWNED]),
+        jobs.c.note.is_(None),
+        jobs.c.parked.is_(None),
     )
-    database.retrying(lambda connection: connection.execute(statement))
+    .values(note=sa.bindparam("new_note", type_=jobs.c.note.type)),
+    many="job_ids",
+)
 
 
 def unexplained(
@@ -63,52 +72,74 @@ def unexplained(
 
 def running_of(database: Database, owner: str) -> list[str]:
     """The ids of the jobs that this owner runs by the store's record; one query by index."""
-    query = sa.select(jobs.c.id).where(jobs.c.owner == owner, jobs.c.state == JobState.RUNNING.value)
+    query = sa.select(jobs.c.id).where(_is_run_by([owner]))
     with database.read() as connection:
         return list(connection.execute(query).scalars())
 
 
 def hand_back_of(database: Database, owners: Collection[str]) -> list[str]:
     """Suspend what these owners were running when their conductor ended them; no death is counted. The jobs' ids."""
+    with database.read() as connection:
+        query = sa.select(jobs.c.id).where(_is_run_by(owners))
+        ids = list(connection.execute(query).scalars())
+    return database.pipelined(lambda pipeline: _hand_back(pipeline, ids, owners)) if ids else []
 
-    def work(connection: Connection) -> list[str]:
-        held = (
-            sa.select(
-                jobs.c.id, jobs.c.epoch, jobs.c.attempt, jobs.c.owner, jobs.c.policies, jobs.c.properties
-            )
-            .where(jobs.c.owner.in_(list(owners)), jobs.c.state == JobState.RUNNING.value)
-            .order_by(jobs.c.id)
-            .with_for_update()
-        )
-        rows = connection.execute(held).all()
-        if not rows:
-            return []
-        now_ms = times.now_ms()
-        connection.execute(
-            jobs.update()
-            .where(jobs.c.id.in_([row.id for row in rows]))
-            .values(state=JobState.SUSPENDED.value, owner=None, epoch=jobs.c.epoch + 1, updated_ms=now_ms)
-        )
-        holding = [row.id for row in rows if may_hold(row._mapping)]
-        if holding:
-            connection.execute(permits.delete().where(permits.c.job_id.in_(holding)))
-        connection.execute(
-            events.insert(),
-            [
-                event_row(
-                    row.id,
-                    "suspended",
-                    at_ms=now_ms,
-                    epoch=row.epoch + 1,
-                    attempt=row.attempt,
-                    owner=row.owner,
-                )
-                for row in rows
-            ],
-        )
-        return [row.id for row in rows]
 
-    return database.retrying(work)
+def _is_run_by(owners: Collection[str]) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.owner.in_(list(owners)), jobs.c.state == JobState.RUNNING.value)
+
+
+def _hand_back(pipeline: Pipeline, job_ids: Sequence[str], owners: Collection[str]) -> list[str]:
+    # Found first, and locked by their ids then: locked as they are found they would be in another order than elsewhere.
+    rows = [
+        row
+        for row in lock_rows(pipeline, job_ids, _LOCKED_OWNERS)
+        if row["state"] == JobState.RUNNING.value and row["owner"] in owners
+    ]
+    if not rows:
+        return []
+    now_ms = times.now_ms()
+    handed_back = [row["id"] for row in rows]
+    pipeline.add(_SUSPEND, [{"job_ids": handed_back, "now_ms": now_ms}])
+    for row in rows:
+        free_all(pipeline, row)
+    suspended = [
+        event_row(
+            row["id"],
+            "suspended",
+            at_ms=now_ms,
+            epoch=row["epoch"] + 1,
+            attempt=row["attempt"],
+            owner=row["owner"],
+        )
+        for row in rows
+    ]
+    pipeline.add(INSERT_EVENTS, suspended)
+    return handed_back
+
+
+_LOCKED_OWNERS = locking(
+    sa.select(
+        jobs.c.id,
+        jobs.c.epoch,
+        jobs.c.state,
+        jobs.c.attempt,
+        jobs.c.owner,
+        jobs.c.policies,
+        jobs.c.properties,
+    )
+)
+_SUSPEND = Statement(
+    jobs.update()
+    .where(jobs.c.id.in_(sa.bindparam("job_ids", expanding=True)))
+    .values(
+        state=JobState.SUSPENDED.value,
+        owner=None,
+        epoch=jobs.c.epoch + 1,
+        updated_ms=sa.bindparam("now_ms", type_=sa.BigInteger),
+    ),
+    many="job_ids",
+)
 
 
 def settle_for(
