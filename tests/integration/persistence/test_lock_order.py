@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ _WAITS = sa.text(
     "SELECT COUNT(*) FROM information_schema.PROCESSLIST "
     "WHERE db = DATABASE() AND command = 'Query' AND time_ms > 200 AND id != CONNECTION_ID()"
 )
-"""Somebody whose statement takes so long: it waits for a lock. InnoDB's own tables tell that ten times a second only."""
+"""Somebody whose statement takes so long waits for a lock. InnoDB's own tables tell that to nobody who asks often."""
 
 
 def locked(connection: sa.Connection, job_id: str) -> None:
@@ -30,14 +31,12 @@ def locked(connection: sa.Connection, job_id: str) -> None:
     connection.execute(row.with_hint(jobs, "FORCE INDEX (id)", "mysql")).one()
 
 
-def against_the_order_of_posting(store: Store) -> tuple[str, str]:
-    """Two running jobs in the order of their ids, of which the second was posted first, and so stands first."""
+def posted(store: Store) -> tuple[list[str], str, str]:
+    """Running jobs; and of these two in the order of their ids, of which the second was posted first."""
     ids = [job_id for job_id, _ in store.insert([Posting(type="made_up")] * 20, now_ms=now_ms())]
-    first = min(ids[1:])
-    second = next(job_id for job_id in ids if job_id > first)
-    assert ids.index(second) < ids.index(first)
-    begin(store.database, [first, second], owner=OWNER, node=NODE)
-    return first, second
+    first, second = next(pair for pair in combinations(reversed(ids), 2) if pair == tuple(sorted(pair)))
+    begin(store.database, ids, owner=OWNER, node=NODE)
+    return ids, first, second
 
 
 @pytest.mark.parametrize("ready_url", [pytest.param("mariadb", marks=pytest.mark.mariadb)], indirect=True)
@@ -51,8 +50,8 @@ def against_the_order_of_posting(store: Store) -> tuple[str, str]:
 def test_jobs_are_locked_in_the_order_of_their_ids(
     database: Database, store: Store, change: Callable[[Database, Any], Any]
 ) -> None:
-    first, second = against_the_order_of_posting(store)
-    changing = threading.Thread(target=change, args=(database, [second, first]))
+    ids, first, second = posted(store)
+    changing = threading.Thread(target=change, args=(database, ids))
     with database.write() as connection:
         locked(connection, first)
         changing.start()
