@@ -334,7 +334,8 @@ def _by_deaths(taken: Sequence[Job]) -> dict[int, list[int]]:
 def _owners_died(deaths: int) -> JobError:
     return JobError(
         kind="OwnersDied",
-        message=f"The process that ran this job died {deaths} times, each time with this job. It is set aside. "
+        message=f"The process that ran this job died {deaths} times, or was cut off or stood still for longer than its "
+        "lease, each time with this job. It is set aside. "
         "A task that crashes the interpreter, or that uses up the machine's memory, does this. "
         "`jobrunner logs` shows what it printed last; `jobrunner retry` runs it again.",
     )
