@@ -35,7 +35,7 @@ REQUIRES = [
     "tomli>=2.0; python_version < '3.11'",
 ]
 
-POSTGRESQL = ["psycopg[binary]>=3.1"]
+POSTGRESQL = ["psycopg[binary]>=3.2.11"]
 
 
 class BuildManPages(Command):
