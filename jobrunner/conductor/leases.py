@@ -23,6 +23,8 @@ class Held:
     """When the lease ends at the earliest, by boottime."""
     stop: StopSignal = field(default_factory=StopSignal)
     started: float = field(default_factory=boottime)
+    over: bool = False
+    """Whether its run here has come to its end, of which the board is about to hear: then it may be claimed again."""
 
     def time_is_up(self, now: float) -> bool:
         """Whether the job's attempt began longer ago than its timeout, on whatever conductor."""

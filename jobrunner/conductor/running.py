@@ -89,6 +89,7 @@ class Running:
 
     def _end(self, held: Held, outcome: Outcome) -> None:
         job, then = held.job, None
+        held.over = True
         if outcome.awaits is not None:
             # What its signal would put on the board until then is taken off it there: look after that once more.
             then = functools.partial(self._aftermath.note, replace(job, awaits=outcome.awaits))

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 
 from jobrunner.conductor.channel import Channel
+from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.ended import EndedJobs
 from jobrunner.conductor.leases import HeldJobs
 from jobrunner.conductor.own_processes import OwnProcesses
@@ -74,12 +75,19 @@ class SettingOff:
     def start(self, ids: list[str], until: float) -> bool:
         """Raise the epochs of claimed jobs and run those that are to be run.
 
-        Whether all of them were begun, and nothing is left to be done before others are waited for.
+        Where a machine stood still until the leases had ended none is begun: that would take them from who has them by
+        now. Whether all of them were begun, and nothing is left to be done before others are waited for.
 
         :param until: when their leases end at the earliest, by boottime
         """
         claimed, ids = ids, self._not_held(ids, until)
         if not ids:
+            return False
+        if boottime() > until:
+            log.warning(
+                "%d claims had ended before their jobs could be begun; others may have them", len(ids)
+            )
+            self._ended.goes_back(ids, delay=0.0)
             return False
         self._held.claimed(ids, until)
         self._channel.send("claimed", ids=ids)
@@ -92,10 +100,13 @@ class SettingOff:
         """Those of the claimed jobs that do not run here already: the board may have lost what it knew of a claim.
 
         One that runs goes on under its epoch. One whose lease was lost ends first: two runs of a job in one process
-        would get in each other's way. And what has ended here since is done with on the board first: what is told of
-        the last run would give up the claim of the next one.
+        would get in each other's way. One that is over is begun like any other; but what has ended here is done with on
+        the board first: what is told of the last run would give up the claim of the next one.
         """
-        held = {job_id: self._held.get(job_id) for job_id in ids}
+        found_here = {job_id: self._held.get(job_id) for job_id in ids}
+        held = {
+            job_id: None if found is None or found.over else found for job_id, found in found_here.items()
+        }
         untold = self._ended.untold()  # asked after that: a job is noted there before it is held no more
         self._held.kept([job_id for job_id, found in held.items() if found is not None], until)
         ending = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from jobrunner.conductor.clock import boottime
 from jobrunner.errors import StoreUnavailable
 from jobrunner.jobs import signals
 from jobrunner.model import Job, JobClass, JobState
+from jobrunner.persistence.beginning import begin
 from jobrunner.persistence.store import board_entry
+from jobrunner.policies import Policies, RetryPolicy
 from tests.support.boards import until
 from tests.support.conductors import Cluster
 
 OWNER = "alice:1:aa/0.bb"
 LEASE = 30.0
+ONCE_MORE = Policies(retry=RetryPolicy(attempts=2, delay=0.0))
 
 
 class Started:
@@ -230,3 +234,46 @@ def test_a_job_that_just_ended_here_is_not_begun_again_before_the_board_has_hear
     assert started.board.owners([job_id]) == {}
     started.claim(job_id)
     started.cluster.succeeded_here(job_id)
+
+
+def test_a_job_that_is_claimed_again_before_the_rest_of_its_end_is_over_is_begun(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that ends it may be held up between its last steps, the one that claims is not."""
+    ending, go_on = threading.Event(), threading.Event()
+    note_left = started.worker.parts.running.note_left
+
+    def note_slowly(job: Job) -> bool:
+        ending.set()
+        assert go_on.wait(10)
+        return note_left(job)
+
+    monkeypatch.setattr(started.worker.parts.running, "note_left", note_slowly)
+    job_id = started.cluster.post("failing", posting={"policies": ONCE_MORE})
+    started.claim(job_id)
+    try:
+        assert ending.wait(10)
+        until(lambda: len(started.worker.ended) == 1)
+        started.tell()
+        started.claim(job_id)
+        assert started.cluster.job(job_id).epoch == 2
+    finally:
+        go_on.set()
+    until(lambda: started.cluster.job(job_id).state is JobState.REVERTED)
+    until(lambda: not len(started.worker.held))
+    started.tell()
+    assert started.board.known([job_id]) == set()
+
+
+def test_a_claim_that_ended_before_it_was_begun_takes_the_job_from_nobody(started: Started) -> None:
+    """The machine stood still in between: somebody else has the job by now, and goes on with it."""
+    job_id = started.cluster.post("steps", hold=2, gate=started.cluster.gate())
+    asked_at = boottime()
+    assert started.board.claim_these(OWNER, [job_id], lease=0.05) == [job_id]
+    until(lambda: started.board.claim_these("bob:1:aa/0.bb", [job_id], lease=LEASE) == [job_id])
+    begin(started.cluster.context.database, [job_id], owner="bob:1:aa/0.bb", node="bob")
+    started.worker.parts.setting_off.start([job_id], asked_at + 0.05)
+    found = started.cluster.job(job_id)
+    assert (found.owner, found.epoch, found.deaths) == ("bob:1:aa/0.bb", 1, 0)
+    started.tell()
+    assert started.board.owners([job_id]) == {job_id: "bob:1:aa/0.bb"}
