@@ -8,6 +8,7 @@ It runs on one node at a time, under a lease. It only ever moves the board towar
 - what stands on the board and is terminal or parked in SQL, or unknown to it, is withdrawn. A job that a person retries
   or resumes between the look and the withdrawal is posted again by the next round;
 - what waits on the board for another node than in SQL is put where it belongs;
+- what a conductor that is gone still has claimed, since its leases do not end, is handed back (unkept.py);
 - what no living node can claim gets a note that says so;
 - what awaits a signal that is there is offered: whoever should have done that died, or was too early;
 - who waits for a semaphore that has room is called, and permits that nobody ended are ended.
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from jobrunner import times
 from jobrunner.boards.board import Board, BoardRow
 from jobrunner.conductor.failover import move
+from jobrunner.conductor.unkept import UnkeptClaims
 from jobrunner.conductor.waker import Waker
 from jobrunner.jobs.following import follow, follow_all
 from jobrunner.persistence.database import Database
@@ -77,6 +79,7 @@ class Reconciler:
         self._not_before = 0.0
         self._not_expired_before = 0.0
         self._forgotten: set[str] = set()
+        self._unkept = UnkeptClaims(database, board)
 
     def run_if_leader(self) -> Reconciled | None:
         """One round, if this conductor is, or becomes, the leader and the last one is long enough ago; else None."""
@@ -172,7 +175,10 @@ class Reconciler:
         return {job_id for job_id, conductor in conductors.items() if conductor not in gone}
 
     def withdraw_finished(self) -> int:
-        """Take jobs off the board that have ended or are parked, or that the store does not know; how many."""
+        """Take jobs off the board that have ended or are parked, or that the store does not know; how many.
+
+        On the same way, hand back what is claimed for nobody.
+        """
         withdrawn = 0
         mark: str | None = None
         while True:
@@ -183,10 +189,12 @@ class Reconciler:
             if gone:
                 withdrawn += self._board.withdraw(gone)
             self._put_right([row for row in rows if row.entry.job_id not in gone])
+            self._unkept.note(rows)
             if mark is None:
                 break
         if withdrawn:
             log.info("%d jobs on the board had ended, or are parked, and were taken off", withdrawn)
+        self._unkept.release()
         return withdrawn
 
     def _put_right(self, rows: Iterable[BoardRow]) -> None:

@@ -89,7 +89,6 @@ class Running:
 
     def _end(self, held: Held, outcome: Outcome) -> None:
         job, then = held.job, None
-        held.over = True
         if outcome.awaits is not None:
             # What its signal would put on the board until then is taken off it there: look after that once more.
             then = functools.partial(self._aftermath.note, replace(job, awaits=outcome.awaits))
@@ -97,6 +96,7 @@ class Running:
             self._ended.finished([job.id], then=then)
         else:
             self._ended.job_goes_back(job, delay=outcome.delay, prefers=outcome.prefers, then=then)
+        held.over = True
         self._held.remove(held, hurry=self.note_left(job))
         self._wake()
 

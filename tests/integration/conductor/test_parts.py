@@ -15,6 +15,7 @@ from jobrunner.conductor.candidates import Scout
 from jobrunner.conductor.handing_back import give_back
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.reconciler import Reconciler
+from jobrunner.conductor.unkept import UNKEPT_S
 from jobrunner.model import CancelMode, JobClass, JobState, Posting
 from jobrunner.persistence import beginning, ownership
 from jobrunner.persistence.nodes import ALIVE_MS, node_stopped, report_node
@@ -312,6 +313,28 @@ def test_what_the_board_forgot_of_a_dead_worker_is_posted_at_once(
     assert sorted(board.claim_these(OTHER, [job_id, held], lease=LEASE)) == sorted([job_id, held])
     assert give_back(runs.database, board, OWNER, handed_back=handed_back) == 0
     assert set(board.owners([job_id, held]).values()) == {OTHER}
+
+
+@pytest.mark.parametrize("who", ["nobody", "one that keeps its leases", "one that reports"])
+def test_a_claim_whose_lease_does_not_end_is_handed_back_once_its_conductor_is_gone(
+    runs: Runs, board: Board, who: str
+) -> None:
+    """As after the board's clock was set back by an hour, and the machine died."""
+    [job_id] = post(runs, board)
+    board.claim_these(OWNER, [job_id], lease=3600)
+    beginning.begin(runs.database, [job_id], owner=OWNER, node="alice")
+    identity = OWNER.partition("/")[0]
+    report_node(runs.database, "alice", identity, started_ms=1, report={})
+    if who != "one that reports":
+        node_stopped(runs.database, "alice", identity)
+    leader = reconciler(runs, board)
+    leader.withdraw_finished()
+    assert board.owners([job_id]) == {job_id: OWNER}
+    leader._unkept._seen[OWNER].since -= UNKEPT_S
+    if who == "one that keeps its leases":
+        board.keep([(job_id, OWNER)], lease=3601)
+    leader.withdraw_finished()
+    assert board.owners([job_id]) == ({} if who == "nobody" else {job_id: OWNER})
 
 
 def test_one_conductor_leads(runs: Runs, board: Board) -> None:
