@@ -19,6 +19,7 @@ from jobrunner.persistence.database import Database
 from jobrunner.persistence.faults import is_passing
 from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
 from jobrunner.persistence.pipelines.transaction import transaction
+from jobrunner.persistence.pooling import has_news
 
 T = TypeVar("T")
 
@@ -48,8 +49,8 @@ class Link:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Pipeline]:
         """One write transaction; after any failure but a passing one the next goes over another connection."""
-        if self._connection is not None and time.monotonic() - self._used > IDLE_S:
-            self.close()
+        if self._connection is not None and self._may_be_gone(self._connection):
+            self.close()  # the pool asks the server, and makes another if there is no answer
         try:
             with transaction(self._connected()) as pipeline:
                 yield pipeline
@@ -62,6 +63,12 @@ class Link:
         if self.database.dialect == "sqlite":
             # There is nothing to save, and a database in memory has a single connection for everybody.
             self.close()
+
+    def _may_be_gone(self, connection: Connection) -> bool:
+        """Whether the server ended it, or what is in between may have; costs no round trip."""
+        if time.monotonic() - self._used > IDLE_S:
+            return True
+        return self.database.dialect != "sqlite" and has_news(connection.connection.driver_connection)
 
     def _connected(self) -> Connection:
         if self._connection is None:

@@ -50,7 +50,7 @@ class _Warmth:
     def before_use(self, connection: Any, record: Any, proxy: Any) -> None:
         record.info[_ENDED] = False
         used = record.info.get(_USED)
-        if used is None or (time.monotonic() - used < PING_AFTER_S and not _has_news(connection)):
+        if used is None or (time.monotonic() - used < PING_AFTER_S and not has_news(connection)):
             return
         try:
             self._dialect.do_ping(connection)
@@ -71,7 +71,7 @@ class _Warmth:
         record.info[_USED] = time.monotonic()
 
 
-def _has_news(connection: Any) -> bool:
+def has_news(connection: Any) -> bool:
     """Whether an idle connection can be read from: most likely its end. True if the driver does not show its socket."""
     try:
         # PyMySQL has no name of its own for it; psycopg has fileno().

@@ -21,6 +21,8 @@ from jobrunner.persistence.pipelines.mysql import TEXT_BYTES
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.pipelines.transaction import transaction
+from jobrunner.persistence.pooling import has_news
+from tests.support.boards import until
 
 things = sa.Table(
     "things",
@@ -202,6 +204,26 @@ def test_a_broken_connection_is_told_and_not_used_again(database: Database) -> N
         database.pipelined(lambda pipeline: kill_own_connection(database, pipeline), patience=0)
     database.pipelined(lambda pipeline: pipeline.add(INSERT, [thing(2)]))
     assert set(names(database)) == {2}
+
+
+def test_a_kept_connection_that_the_server_ended_while_nobody_used_it_costs_nothing(
+    database: Database,
+) -> None:
+    """It was restarted, or it or what is between ends connections that nobody uses for less than a minute."""
+    if database.dialect == "sqlite":
+        pytest.skip("SQLite has no connections that could break")
+    link = Link(database)
+    link.pipelined(lambda pipeline: pipeline.add(INSERT, [thing(1)]))
+    assert link._connection is not None
+    driver = link._connection.connection.driver_connection
+    own = {"mysql": lambda: driver.thread_id(), "postgresql": lambda: driver.info.backend_pid}
+    kill = {"mysql": "KILL {}", "postgresql": "SELECT pg_terminate_backend({})"}
+    with database.engine.connect() as other:
+        other.exec_driver_sql(kill[database.dialect].format(own[database.dialect]()))
+    until(lambda: has_news(driver))
+    link.pipelined(lambda pipeline: pipeline.add(INSERT, [thing(2)]))
+    link.close()
+    assert set(names(database)) == {1, 2}
 
 
 @pytest.mark.mariadb
