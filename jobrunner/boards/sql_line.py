@@ -221,7 +221,11 @@ def _rows(result: Any) -> Sequence[sa.Row[Any]]:
 
 
 def lock(connection: Connection, database: Database, job_ids: Sequence[str]) -> Sequence[sa.Row[Any]]:
-    """Lock the rows of these jobs, in the order of their ids, as every step over given jobs does; with the time."""
+    """Lock the rows of these jobs, in the order of their ids, as every step over given jobs does; with the time.
+
+    MySQL and MariaDB lock rows as they read them, in the order of the index that they read. It is named, since of a
+    small board they would read all rows, and wait for those of others, which then wait for theirs.
+    """
     statement = (
         sa.select(
             board.c.place,
@@ -235,6 +239,7 @@ def lock(connection: Connection, database: Database, job_ids: Sequence[str]) -> 
         .where(board.c.job_id.in_(job_ids))
         .order_by(board.c.job_id)
         .with_for_update()
+        .with_hint(board, "FORCE INDEX (job_id)", "mysql")
     )
     return _rows(connection.execute(statement))
 

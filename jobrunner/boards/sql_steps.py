@@ -23,8 +23,16 @@ from jobrunner.persistence.tables import board
 
 
 def post(connection: Connection, database: Database, entries: Sequence[BoardEntry]) -> int:
-    now_ms: int = connection.execute(sa.select(database.now_ms())).scalar_one()
-    rows = [_row(entry, now_ms) for entry in entries]
+    """Put in line what is not there, in the order in which it is given.
+
+    Whoever inserts a row that somebody else is inserting, or has locked, waits for them, while others wait for the rows
+    before it: several who post the same jobs at once, as after the board was emptied, would dead-lock. So rows that are
+    there are left out, and all who post jobs again do that in the order of their posting.
+    """
+    now_ms, known = _now_and_known(connection, database, [entry.job_id for entry in entries])
+    rows = [_row(entry, now_ms) for entry in entries if entry.job_id not in known]
+    if not rows:
+        return 0
     # Nothing here is cut: ids are UUIDs, keys are cut by line_key.
     statement = leaving_known(database.dialect, board).execution_options(preserve_rowcount=True)
     added: int = connection.execute(statement, rows).rowcount
@@ -33,6 +41,20 @@ def post(connection: Connection, database: Database, entries: Sequence[BoardEntr
         due = min((row["due_ms"] - now_ms for row in rows if row["status"] == DELAYED), default=None)
         line.tell(connection, database, ready, due)
     return added
+
+
+def _now_and_known(
+    connection: Connection, database: Database, job_ids: Sequence[str]
+) -> tuple[int, Set[str]]:
+    """The time, and those of several jobs that are on the board; one statement."""
+    now = sa.select(database.now_ms().label("now_ms"), sa.null().label("job_id"))
+    if len(job_ids) == 1:  # who waits for one row only is in nobody's way
+        return connection.execute(now).one().now_ms, frozenset()
+    there = sa.select(sa.literal_column("0", sa.BigInteger), board.c.job_id).where(
+        board.c.job_id.in_(job_ids)
+    )
+    rows = connection.execute(sa.union_all(now, there)).all()
+    return max(row.now_ms for row in rows), {row.job_id for row in rows if row.job_id is not None}
 
 
 def claim(

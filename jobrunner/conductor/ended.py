@@ -113,7 +113,7 @@ class EndedJobs:
                 by_delay[end.delay].append(end)
         for delay, ends in by_delay.items():
             released = board.release(self._owner, [end.job_id for end in ends], delay=delay)
-            jobs = [end.job for end in ends if end.job is not None]
+            jobs = sorted((end.job for end in ends if end.job is not None), key=lambda job: job.seq)
             if released < len(ends) and jobs:
                 # Those that stand there already stay as they are.
                 board.post([_entry(job, delay) for job in jobs])

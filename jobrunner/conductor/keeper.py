@@ -179,16 +179,20 @@ class LeaseKeeper:
         )
 
     def _still_ours(self, claims: set[tuple[str, str]]) -> list[Job]:
-        """The jobs of these claims that the store says are run by those owners; none if it cannot be asked."""
+        """The jobs of these claims that the store says are run by those owners; none if it cannot be asked.
+
+        In the order in which they were posted, as all put jobs on the board again.
+        """
         try:
             found = self._store.get_many([job_id for job_id, _ in claims])
         except StoreUnavailable:
             return []
-        return [
+        ours = [
             job
             for job in found.values()
             if job.state is JobState.RUNNING and (job.id, job.owner or "") in claims
         ]
+        return sorted(ours, key=lambda job: job.seq)
 
     def _tell_kept(self, claims: Iterable[tuple[str, str]], until: float) -> None:
         for owner, ids in _by_owner(claims).items():

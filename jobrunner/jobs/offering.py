@@ -40,7 +40,8 @@ def call(board: Callable[[], Board], job_ids: Sequence[str]) -> None:
 
 def offer_now(board: Board, jobs: Sequence[Job]) -> None:
     """Let these jobs, which nobody runs, be claimed at once; raises BoardUnavailable. What is claimed stays so."""
-    for start in range(0, len(jobs), AT_ONCE):
-        batch = jobs[start : start + AT_ONCE]
+    in_order = sorted(jobs, key=lambda job: job.seq)  # see Store.entries
+    for start in range(0, len(in_order), AT_ONCE):
+        batch = in_order[start : start + AT_ONCE]
         board.hasten([job.id for job in batch])
         board.post([replace(board_entry(job), available_ms=0) for job in batch])

@@ -7,6 +7,7 @@ posting.py, who owns a job in ownership.py, how it ends in settling.py, what its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -187,13 +188,16 @@ class Store:
         return [row.id for row in rows], (rows[-1].seq if len(rows) == limit else None)
 
     def entries(self, job_ids: Sequence[str]) -> list[BoardEntry]:
-        """What the board should hold now of these jobs: nothing of those that ended, are parked, or cannot be read."""
-        entries: list[BoardEntry] = []
+        """What the board should hold now of these jobs: nothing of those that ended, are parked, or cannot be read.
+
+        In the order in which they were posted: so those who post the same jobs again do not dead-lock on a sql board.
+        """
+        entries: list[tuple[int, BoardEntry]] = []
         for start in range(0, len(job_ids), ROWS_AT_ONCE):
             found = self.get_many(job_ids[start : start + ROWS_AT_ONCE]).values()
             open_ = [job for job in found if not job.state.is_terminal and job.parked is None]
-            entries += [board_entry(job) for job in open_]
-        return entries
+            entries += [(job.seq, board_entry(job)) for job in open_]
+        return [entry for _, entry in sorted(entries, key=itemgetter(0))]
 
     def counts(self) -> dict[JobState, int]:
         """How many jobs are in each open state; finished ones are not counted, there may be millions."""
