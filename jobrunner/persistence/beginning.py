@@ -9,7 +9,6 @@ Invariants:
 
 from __future__ import annotations
 
-import functools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,6 @@ import sqlalchemy as sa
 from jobrunner import times
 from jobrunner.errors import CorruptRow
 from jobrunner.model import Job, JobError, JobState
-from jobrunner.persistence.database import now_ms_of
 from jobrunner.persistence.job_rows import event_row, job_from_row
 from jobrunner.persistence.parking import park_held
 from jobrunner.persistence.permits.ending import free_job
@@ -30,6 +28,7 @@ from jobrunner.persistence.permits.tags import limited_tags, with_tags
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import lock_to_begin
+from jobrunner.persistence.server_clock import server_ms
 from jobrunner.persistence.settling import INSERT_EVENTS, Settled, Settlement, set_columns, settle_rows
 from jobrunner.persistence.tables import jobs
 
@@ -124,8 +123,8 @@ def begin(
 
     The jobs come back as they are after that; ``started_ms`` of a job's first owner in its attempt is now. A job that
     killed MAX_DEATHS owners is set aside as FAILED here, one that nobody started in time ends as EXPIRED; both count as
-    finished. Batches with jobs that have a time, or can expire, cost one round trip more, for the database's clock.
-    One that holds semaphores begins if it gets them; what that costs is told in permits/__init__.py.
+    finished. A batch with a job that can expire, or whose time seems to be wrong, costs one round trip more, for the
+    database's clock. One that holds semaphores begins if it gets them; what that costs is told in permits/__init__.py.
 
     :param tags: what is known of the limits of tags, kept from one batch to the next
     :param threads_only: leave jobs alone that want processes of their own
@@ -158,8 +157,9 @@ def _begin(
     rows = lock_to_begin(pipeline, job_ids)
     begun = Begun()
     begun.unknown.extend(sorted(set(job_ids) - {row["id"] for row in rows}))
-    clock_ms = clock_of(pipeline) if any(map(_has_a_time, rows)) else now_ms
-    sorted_in = (_sorted_in(begun, row, owner, node, now_ms, clock_ms, threads_only) for row in rows)
+    if any(_needs_the_clock(row, now_ms) for row in rows):
+        now_ms = server_ms(pipeline)
+    sorted_in = (_sorted_in(begun, row, owner, node, now_ms, threads_only) for row in rows)
     ended = [end for end in sorted_in if end is not None]
     _ask_for_permits(pipeline, begun, rows, tags, now_ms)
     _raise_epochs(pipeline, begun.started, owner=owner, node=node, now_ms=now_ms)
@@ -170,29 +170,26 @@ def _begin(
     return begun
 
 
-def clock_of(pipeline: Pipeline) -> int:
-    """The time by the database's clock: what may not happen before or after some time goes by one clock for all."""
-    (row,) = pipeline.ask(_clock(pipeline.dialect), {})
-    return int(row["now_ms"])
+def _needs_the_clock(row: Mapping[str, Any], now_ms: int) -> bool:
+    """Whether a job can expire, or is too early or has used up its time by this machine's clock.
+
+    If that is wrong, it would put off what all others can run, or end it for good: so the database's is asked.
+    """
+    start, timeout = row["started_ms"], row["timeout"]
+    early = row["state"] == JobState.SCHEDULED.value and not _is_past(row["available_ms"], now_ms + EARLY_MS)
+    spent = isinstance(timeout, int | float) and _is_past(start, now_ms - timeout * 1000)
+    return early or spent or (start is None and row["expires_ms"] is not None)
 
 
-@functools.cache
-def _clock(dialect: str) -> Statement:
-    return Statement(sa.select(now_ms_of(dialect).label("now_ms")))
-
-
-def _has_a_time(row: Mapping[str, Any]) -> bool:
-    """Whether it may be too early, or too late, for the job to begin."""
-    return row["expires_ms"] is not None or row["state"] == JobState.SCHEDULED.value
+def _is_past(at_ms: Any, now_ms: float) -> bool:
+    """Whether it is a time, and over; rows that somebody broke come later."""
+    return isinstance(at_ms, int) and at_ms <= now_ms
 
 
 def _sorted_in(
-    begun: Begun, row: Any, owner: str, node: str, now_ms: int, clock_ms: int, threads_only: bool
+    begun: Begun, row: Any, owner: str, node: str, now_ms: int, threads_only: bool
 ) -> tuple[Job, Settlement] | None:
-    """Put a row where it belongs in ``begun``; the job, with how it ends, if it is not to be started any more.
-
-    :param clock_ms: the time by which a job is early, or has expired
-    """
+    """Put a row where it belongs in ``begun``; the job, with how it ends, if it is not to be started any more."""
     try:
         job = job_from_row(row)
     except CorruptRow:
@@ -201,14 +198,14 @@ def _sorted_in(
     if job.state.is_terminal:
         begun.finished.append(job.id)
         return None
-    if is_expired(job, clock_ms):
+    if is_expired(job, now_ms):
         begun.finished.append(job.id)
         return replace(job, epoch=job.epoch + 1), expired(job)
     if job.parked is not None:
         begun.parked.append(job.id)
         return None
-    if job.state is JobState.SCHEDULED and job.available_ms > clock_ms + EARLY_MS:
-        begun.early[job.id] = (job.available_ms - clock_ms) / 1000
+    if job.state is JobState.SCHEDULED and job.available_ms > now_ms + EARLY_MS:
+        begun.early[job.id] = (job.available_ms - now_ms) / 1000
         return None
     # Who claims a job that it owns by the record is alive: its own claim's answer was lost, or it could not settle.
     died = job.state is JobState.RUNNING and job.owner is not None and job.owner != owner

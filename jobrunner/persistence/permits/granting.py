@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobrunner.model import Job
-from jobrunner.persistence.database import now_ms_of
 from jobrunner.persistence.permits.ending import FREE
 from jobrunner.persistence.permits.line import line_of, place_of
 from jobrunner.persistence.permits.rows import held, locked, look_at
@@ -20,6 +18,7 @@ from jobrunner.persistence.pipelines.inserts import upsert
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.semaphores import Refusal, Semaphore, Terms, Wish
+from jobrunner.persistence.server_clock import server_ms
 from jobrunner.persistence.tables import permits, semaphores
 from jobrunner.policies import Hold
 
@@ -76,7 +75,7 @@ def _served(pipeline: Pipeline, asking: Sequence[Job], rows: Mapping[str, Mappin
     for one in found.values():
         one.line = line_of(pipeline.ask, one.name, now_ms, last=last)
     if any(_has_rate(found[hold.name], hold) for job in asking for hold in job.policies.holds):
-        now_ms = pipeline.ask(_now(pipeline.dialect), {})[0]["now_ms"]  # the other is of before the locks
+        now_ms = server_ms(pipeline)  # the other is of before the locks
     desk = _Desk(found, now_ms)
     for job in sorted(asking, key=place_of):
         desk.serve(job, has_it=job.id in having)
@@ -184,11 +183,6 @@ def _row(job: Job, hold: Hold, **columns: Any) -> dict[str, Any]:
     said = {"units": hold.units, "shared": int(hold.shared), "score": place_of(job), "set_id": set_id}
     holder = set_id if set_id is not None and columns["granted"] else job.id
     return {"job_id": holder, "semaphore": hold.name, **said, **columns}
-
-
-@functools.cache
-def _now(dialect: str) -> Statement:
-    return Statement(sa.select(now_ms_of(dialect).label("now_ms")))
 
 
 # -- writing

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jobrunner import times
+from jobrunner.conductor.leases import Held
 from jobrunner.model import CancelMode, JobState
 from jobrunner.persistence import overdue
 from jobrunner.persistence.beginning import begin
@@ -41,6 +42,41 @@ def test_a_claim_that_comes_too_late_starts_nothing(stage: Stage) -> None:
     assert "no conductor runs" in job.error.message
     assert stage.all_events(late) == ["posted", "expired"]
     assert end_overdue(stage.database) == Overdue()
+
+
+HOUR_MS = 3_600_000
+
+
+def test_a_machine_whose_clock_is_fast_ends_nothing_that_others_may_start(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (soon,) = stage.post(expires_ms=now_ms() + 60_000)
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms() + HOUR_MS)
+    assert end_overdue(stage.database) == Overdue()
+    begun = begin(stage.database, [soon], owner=OWNER, node=NODE)
+    assert ([job.id for job in begun.started], begun.finished) == ([soon], [])
+
+
+def test_a_machine_whose_clock_is_fast_ends_no_attempt_that_it_takes_over(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job_id,) = stage.post(timeout=60.0)
+    begin(stage.database, [job_id], owner=OWNER, node=NODE)
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms() + HOUR_MS)
+    (job,) = begin(stage.database, [job_id], owner=OTHER, node=NODE).started
+    assert Held(job=job, until=0.0).before < 60.0
+
+
+def test_a_machine_whose_clock_is_slow_puts_nothing_off_that_is_due(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (due,) = stage.post()
+    put(stage, due, state="SCHEDULED", available_ms=now_ms())
+    (early,) = stage.post(available_ms=now_ms() + HOUR_MS)
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms() - HOUR_MS)
+    begun = begin(stage.database, [due, early], owner=OWNER, node=NODE)
+    assert [job.id for job in begun.started] == [due]
+    assert begun.early == {early: pytest.approx(HOUR_MS / 1000, abs=60)}
 
 
 @pytest.mark.parametrize(
