@@ -164,7 +164,7 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["jobrunner = jobrunner.cli.main:entry"],
+        "console_scripts": ["jobrunner = jobrunner.__main__:entry"],
         "jobrunner.boards": [
             "redis = jobrunner.boards.redis:RedisBoard",
             "sql = jobrunner.boards.sql:SqlBoard",
