@@ -39,6 +39,7 @@ from jobrunner.persistence.jobsets import members_of
 from jobrunner.persistence.journal.books import load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.lost_leases import give_death_back
 from jobrunner.persistence.output import kept_bytes
 from jobrunner.persistence.ownership import hand_back
 from jobrunner.persistence.settling import Settlement, followed_up
@@ -108,7 +109,7 @@ def not_settled(database: Database, job: Job, error: BaseException) -> Outcome:
     MAX_DEATHS such errors, or deaths of owners, it has failed.
     """
     if isinstance(error, LeaseLost):
-        log.warning("job %s: its lease was lost, so another conductor has it; this one stops", job.id)
+        log.warning("job %s: its lease was lost, %s; this conductor stops it", job.id, _lost(database, job))
         return Outcome(finished=False)
     if isinstance(error, StoreUnavailable):
         log.error(
@@ -125,6 +126,14 @@ def not_settled(database: Database, job: Job, error: BaseException) -> Outcome:
         log.error("job %s could not be left as it should be: %s", job.id, outcome.in_words(another))
         return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
     return Outcome(finished=left.is_off_board, delay=RETRY_ELSEWHERE_S, state=left.state)
+
+
+def _lost(database: Database, job: Job) -> str:
+    """Say that the job's owner lives; in words, what became of the job."""
+    try:
+        return give_death_back(database, job)
+    except Exception as error:  # noqa: BLE001 - it counts as a death then, as if nobody had lived to say otherwise
+        return f"and who has it now cannot be told ({outcome.in_words(error)})"
 
 
 class _JobRun:
@@ -180,7 +189,7 @@ class _JobRun:
         error = journal.error
         if error is None:
             tell(_outcome(settlement))
-        elif isinstance(error, LeaseLost | StoreUnavailable):
+        elif isinstance(error, StoreUnavailable):
             tell(not_settled(self.database, self.job, error))
         else:
             leave = threading.Thread(

@@ -13,6 +13,7 @@ from jobrunner.errors import JobNotFound, LeaseLost, WrongState
 from jobrunner.model import OPEN_STATES, TERMINAL_STATES, CancelMode, Job, JobError, JobState, new_job_id
 from jobrunner.persistence import row_locks
 from jobrunner.persistence.beginning import MAX_DEATHS, begin
+from jobrunner.persistence.lost_leases import LOST, MOST_GIVEN_BACK, give_death_back
 from jobrunner.persistence.ownership import hand_back, request_cancel, retry
 from jobrunner.persistence.settling import Settled, Settlement, settle_rows
 from jobrunner.persistence.store import Store
@@ -137,6 +138,46 @@ def test_a_job_that_kills_its_owners_is_set_aside_and_can_be_retried(stage: Stag
     assert job.error.kind == "OwnersDied"
     assert f"died {MAX_DEATHS} times" in job.error.message
     assert retry(stage.database, job_id).deaths == 0
+
+
+def test_an_owner_that_lives_takes_its_death_back_once(stage: Stage) -> None:
+    (job_id,) = stage.post()
+    first = claim(stage.store, job_id)
+    assert "nobody has taken it over" in give_death_back(stage.database, first)
+    claim(stage.store, job_id, "died")
+    last = claim(stage.store, job_id, OTHER)
+    assert last.deaths == 2
+    for _ in range(2):
+        assert f"{OTHER} has it now" in give_death_back(stage.database, first)
+        assert stage.store.get(job_id).deaths == 1
+    give_death_back(stage.database, last)
+    assert stage.store.get(job_id).deaths == 1
+    assert stage.all_events(job_id).count(LOST) == 1
+
+
+def test_what_becomes_of_a_lost_job_is_said(stage: Stage) -> None:
+    (job_id,) = stage.post()
+    lost = claim(stage.store, job_id)
+    hand_back(stage.database, claim(stage.store, job_id, OTHER), Settlement(state=JobState.SUSPENDED))
+    assert "waits for its next owner" in give_death_back(stage.database, lost)
+    hand_back(stage.database, claim(stage.store, job_id, OTHER), Settlement(state=JobState.FAILED))
+    assert "ended meanwhile: it is FAILED" in give_death_back(stage.database, lost)
+    retry(stage.database, job_id)
+    assert stage.store.get(job_id).deaths == 0
+    put(stage.store, job_id, id=new_job_id())
+    assert "has been deleted" in give_death_back(stage.database, lost)
+
+
+def test_a_job_that_only_ever_loses_its_leases_is_set_aside_in_the_end(stage: Stage) -> None:
+    (job_id,) = stage.post()
+    taken = 0
+    lost = claim(stage.store, job_id, "owner-0")
+    while begun := begin(stage.database, [job_id], owner=f"owner-{taken + 1}", node=NODE).started:
+        taken += 1
+        give_death_back(stage.database, lost)
+        (lost,) = begun
+    assert taken == MOST_GIVEN_BACK + MAX_DEATHS - 1
+    assert stage.store.get(job_id).state is JobState.FAILED
 
 
 def test_epochs_never_fall(stage: Stage) -> None:
