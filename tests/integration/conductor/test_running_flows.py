@@ -530,3 +530,19 @@ def test_an_error_while_the_end_is_written_is_told_with_the_job_too(
     assert job.state is JobState.SUSPENDED
     assert "TypeError: no such thing" in str(job.note)
     assert runs.run(job_id).state is JobState.SUCCEEDED
+
+
+def test_an_owner_that_lost_its_job_to_another_did_not_die(
+    runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Lose(Note):
+        def execute(self) -> Any:
+            runs.begin(job_id)
+
+    job_id = runs.post(lambda: linear_flow.Flow("f").add(Lose("a", [])))
+    owned, fresh = runs.begin(job_id)
+    outcome = runs.run_owned(owned, StopSignal(), fresh=fresh)
+    job = runs.store.get(job_id)
+    assert not outcome.finished
+    assert (job.state, job.epoch, job.deaths) == (JobState.RUNNING, owned.epoch + 1, 0)
+    assert f"its lease was lost, and {job.owner} has it now" in caplog.text
