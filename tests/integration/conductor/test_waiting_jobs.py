@@ -112,8 +112,8 @@ def test_signals_at_any_moment_are_never_missed(anywhere: Cluster) -> None:
 def test_what_waits_survives_the_death_of_every_conductor(anywhere: Cluster) -> None:
     conductor = anywhere.start("alice")
     ids = anywhere.post_many("asks", count=5)
-    nap = anywhere.post("naps", seconds=1.5)
     parked(anywhere, *ids)
+    nap = anywhere.post("naps", seconds=2)
     anywhere.in_state(nap, JobState.SUSPENDED)
     conductor.kill_all()
     for job_id in ids:
