@@ -272,7 +272,8 @@ class AttemptRecord:
 class AtomRecord:
     """One atom of a job's flow as recorded: for ``show``, ``status`` and the demo.
 
-    ``state`` and ``intention`` are TaskFlow's words. ``starts`` counts how often the atom was started in its attempt.
+    ``state`` and ``intention`` are TaskFlow's words, but for ``GONE``: the code that the job goes on with has no such
+    atom any more. ``starts`` counts how often the atom was started in its attempt.
     """
 
     name: str

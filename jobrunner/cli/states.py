@@ -47,11 +47,12 @@ ATOMS = {
     "RETRYING": Look("↻", "~", "yellow"),
     "IGNORE": Look("╌", "-", "bright_black"),
     "SUSPENDED": Look("‖", "=", "yellow"),
+    "GONE": Look("╌", "-", "bright_black"),
 }
 UNKNOWN = Look("?", "?", "bright_black")
 
 ACTIVE_ATOMS = frozenset({"RUNNING", "REVERTING", "RETRYING"})
-DONE_ATOMS = frozenset({"SUCCESS", "REVERTED", "IGNORE"})
+DONE_ATOMS = frozenset({"SUCCESS", "REVERTED", "IGNORE", "GONE"})
 
 ANSI = {
     "blue": "34", "yellow": "33", "bold cyan": "1;36", "green": "32", "bold red": "1;31", "magenta": "35",

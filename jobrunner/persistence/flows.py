@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +26,9 @@ META_PRINT = "print"
 """Key beside it: the fingerprint of the flow's atoms."""
 META_WAITS = "waits"
 """Key in an atom's meta data (under META_KEY): what it waited for in its present turn, and what it found."""
+GONE = "GONE"
+"""The state that is told of an atom which had not ended, and which the code that its job goes on with has no more."""
+_NOT_ENDED = frozenset({"PENDING", "RUNNING", "REVERTING", "RETRYING"})
 
 
 def atoms_of(database: Database, jobs: Sequence[Job]) -> dict[str, list[AtomRecord]]:
@@ -42,7 +46,10 @@ def atoms_of(database: Database, jobs: Sequence[Job]) -> dict[str, list[AtomReco
         if row["name"] != INJECTOR:
             flow = row["parent_uuid"]
             atom = _atom(row)
-            rank = ranks.get(flow, {}).get(atom.name, 1_000_000)
+            known = ranks.get(flow)
+            if known and atom.name not in known and atom.state in _NOT_ENDED:
+                atom = replace(atom, state=GONE)
+            rank = (known or {}).get(atom.name, 1_000_000)
             found[by_flow[flow]].append(((rank, atom.started_ms or 1 << 62, atom.name), atom))
     return {
         job_id: [atom for _, atom in sorted(atoms, key=lambda pair: pair[0])]

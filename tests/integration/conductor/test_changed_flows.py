@@ -14,7 +14,7 @@ from jobrunner.conductor.misfits import Misfits
 from jobrunner.conductor.run import MISFIT_MOST_S
 from jobrunner.model import CancelMode, Job, JobState
 from jobrunner.persistence import adoption, signals
-from jobrunner.persistence.flows import META_KEY, META_ORDER, META_PRINT, loads
+from jobrunner.persistence.flows import META_KEY, META_ORDER, META_PRINT, atoms_of, loads
 from jobrunner.persistence.tables import flowdetails
 from jobrunner.stopping import StopSignal
 from tests.support.runs import Calls, Note, Runs
@@ -109,6 +109,22 @@ def test_a_job_that_waits_goes_on_where_its_own_code_is(runs: Runs) -> None:
     assert runs.run(job_id).note is not None
     change(runs, job_id, old)
     assert runs.run(job_id).state is JobState.SUCCEEDED
+
+
+def test_a_task_that_the_adopted_code_has_no_more_is_told_to_be_gone(runs: Runs) -> None:
+    """Its record stays as it was left, for TaskFlow to read; nobody should wait for it."""
+    calls: Calls = []
+    job_id = half_done(runs, linear(Note("a", calls), WaitForSignal("go"), Note("z", calls)))
+    change(runs, job_id, linear(Note("a", calls), Note("b", calls)))
+    runs.run(job_id)
+    assert states_of(runs, job_id) == {"a": "SUCCESS", "wait for go": "RUNNING", "z": "PENDING"}
+    adoption.allow_other_code(runs.database, job_id)
+    assert runs.run(job_id).state is JobState.SUCCEEDED
+    assert states_of(runs, job_id) == {"a": "SUCCESS", "b": "SUCCESS", "wait for go": "GONE", "z": "GONE"}
+
+
+def states_of(runs: Runs, job_id: str) -> dict[str, str]:
+    return {atom.name: atom.state for atom in atoms_of(runs.database, [runs.store.get(job_id)])[job_id]}
 
 
 def test_an_adopted_job_belongs_to_its_new_code(runs: Runs) -> None:
