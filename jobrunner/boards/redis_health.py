@@ -1,4 +1,4 @@
-"""What about a Redis endangers jobs: its version, role, memory and persistence, from one INFO."""
+"""What about a Redis endangers jobs: its version, role, memory and snapshots, from one INFO."""
 
 from __future__ import annotations
 
@@ -68,12 +68,13 @@ def _memory(info: Mapping[str, Any]) -> list[BoardProblem]:
 
 
 def _persistence(info: Mapping[str, Any]) -> list[BoardProblem]:
-    if info.get("aof_enabled"):
+    """Redis may keep all or nothing, but not an old board, on which jobs that run are in line (docs/reliability.md)."""
+    if info.get("aof_enabled") or int(info.get("rdb_last_bgsave_time_sec", -1)) < 0:
         return []
     return [
         _warning(
-            "Redis does not log its writes: a restart brings an old board back, or an empty one.",
-            "No job is lost, the board is rebuilt from the database; but running jobs are interrupted. "
-            "With `appendonly yes` and `appendfsync everysec` a crash loses about a second.",
+            "Redis keeps snapshots only: a restart brings an old board back, and running jobs may be interrupted.",
+            "No job is lost, and nothing is done twice but the interrupted tasks. Let Redis keep everything "
+            "(`appendonly yes`), or nothing (`save ''`): then running jobs go on.",
         )
     ]

@@ -15,11 +15,18 @@ FINE = {
     "used_memory": 10,
     "maxmemory": 0,
     "aof_enabled": 1,
+    "rdb_last_bgsave_time_sec": -1,
 }
+SNAPSHOTS = {"aof_enabled": 0, "rdb_last_bgsave_time_sec": 0}
 
 
 def test_finds_nothing_wrong_with_a_good_one() -> None:
     assert problems(FINE) == []
+
+
+@pytest.mark.parametrize("kept", [{"aof_enabled": 0}, {"rdb_last_bgsave_time_sec": 3}])
+def test_it_may_keep_nothing_or_snapshots_beside_its_log(kept: dict[str, Any]) -> None:
+    assert problems({**FINE, **kept}) == []
 
 
 @pytest.mark.parametrize(
@@ -30,7 +37,7 @@ def test_finds_nothing_wrong_with_a_good_one() -> None:
         ({"role": "slave"}, "error", "replica"),
         ({"maxmemory_policy": "allkeys-lru"}, "error", "allkeys-lru"),
         ({"maxmemory": 11}, "warning", "90 %"),
-        ({"aof_enabled": 0}, "warning", "log its writes"),
+        (SNAPSHOTS, "warning", "snapshots only"),
     ],
 )
 def test_finds_what_is_wrong(change: dict[str, Any], severity: str, word: str) -> None:
@@ -41,5 +48,5 @@ def test_finds_what_is_wrong(change: dict[str, Any], severity: str, word: str) -
 
 
 def test_tells_errors_first() -> None:
-    found = problems({**FINE, "aof_enabled": 0, "role": "slave"})
+    found = problems({**FINE, **SNAPSHOTS, "role": "slave"})
     assert [problem.severity for problem in found] == ["error", "warning"]
