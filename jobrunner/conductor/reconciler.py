@@ -225,7 +225,7 @@ class Reconciler:
             note = f"Waiting for the node {name!r}, on which no conductor runs."
             noted += self._note(unexplained(self._database, node=name), note)
         known = [node.report.get("types") for node in alive]
-        if all(known):  # else one of them is just starting, and may know more
+        if known and all(known):  # else one of them, or this one, is just starting, and may know more
             types = {name for names_of_node in known for name in names_of_node or ()}
             for type_ in {cls.type for cls in classes if cls.type not in types}:
                 note = (

@@ -281,7 +281,12 @@ def test_its_keys_fit_one_slot_of_a_cluster(private_redis: Start, open_at: Open)
 def test_tells_what_is_wrong_with_a_servers_settings(private_redis: Start, open_at: Open) -> None:
     good = open_at(private_redis(appendonly=True).url)
     assert good.check() == []
-    bad = open_at(private_redis(maxmemory_policy="allkeys-lru").url)
+    server = private_redis(maxmemory_policy="allkeys-lru")
+    bad = open_at(server.url)
+    assert [problem.severity for problem in bad.check()] == ["error"]
+    with server.client() as client:
+        client.bgsave()
+        until(lambda: client.info("persistence")["rdb_last_bgsave_time_sec"] >= 0)
     assert [problem.severity for problem in bad.check()] == ["error", "warning"]
 
 

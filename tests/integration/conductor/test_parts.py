@@ -382,6 +382,7 @@ def test_jobs_that_no_living_node_can_claim_say_so(runs: Runs, board: Board) -> 
 
 def test_while_a_node_starts_nothing_is_said_about_types(runs: Runs, board: Board) -> None:
     post(runs, board, type="other")
+    assert reconciler(runs, board).note_unclaimable() == 0
     report(runs, "alice", ["plain"])
     report(runs, "bob", [])
     assert reconciler(runs, board).note_unclaimable() == 0
