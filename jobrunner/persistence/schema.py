@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from jobrunner.errors import SchemaOutOfDate
+from jobrunner.errors import ConfigError, SchemaOutOfDate
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.faults import is_passing
-from jobrunner.persistence.tables import settings
+from jobrunner.persistence.tables import metadata, settings
 
 HEAD = "0003"
 """The newest migration in ``migrations/versions``; a test compares it with what Alembic finds there."""
@@ -84,14 +84,14 @@ def upgrade(database: Database) -> None:
     """Make or update all tables; safe to run from several machines at once, and again.
 
     Raises StoreUnavailable if the server is away, SchemaOutOfDate if somebody else upgrades for longer than
-    LOCK_TIMEOUT_S.
+    LOCK_TIMEOUT_S, ConfigError if another program's tables are in the way.
     """
     import logging
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if database.dialect == "sqlite":
         with database.write() as connection:
-            _upgrade_all(connection)
+            _upgrade_all(connection, database.name)
         return
     # Making an index of a large table takes its time: no answer is too late here.
     patient = Database(database.url.render_as_string(hide_password=False), pool_size=1, answer_timeout=None)
@@ -101,13 +101,33 @@ def upgrade(database: Database) -> None:
             patient.engine.connect() as connection,
             _only_one(connection, database.dialect),
         ):
-            _upgrade_all(connection)
+            _upgrade_all(connection, database.name)
             connection.commit()
     finally:
         patient.close()
 
 
-def _upgrade_all(connection: Connection) -> None:
+def foreign_tables(connection: Connection) -> list[str]:
+    """Tables of another program whose names ours have; none where ours are, or began to be made.
+
+    The version's table is made before all the others. TaskFlow's may be there without ours.
+    """
+    inspector = sa.inspect(connection)
+    if inspector.has_table(VERSION_TABLE):
+        return []
+    return sorted(set(metadata.tables) & set(inspector.get_table_names()))
+
+
+def not_ours(name: str, tables: Sequence[str]) -> ConfigError:
+    return ConfigError(
+        f"The database {name} has tables of another program, with names that jobrunner's have: {', '.join(tables)}.",
+        hint="Give jobrunner a database of its own, and name that in persistence.url.",
+    )
+
+
+def _upgrade_all(connection: Connection, name: str) -> None:
+    if tables := foreign_tables(connection):
+        raise not_ours(name, tables)
     _upgrade_taskflow(connection)
     _upgrade_ours(connection)
     _give_identity(connection)

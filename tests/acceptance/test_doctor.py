@@ -273,3 +273,26 @@ def test_conductors_are_told_and_two_of_one_name_are_a_warning(
     (warning,) = found
     assert "under the name alpha" in warning["what"]
     assert "--name" in warning["hint"]
+
+
+def test_file_of_another_program_is_an_error(jobrunner: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "theirs.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE jobs (title)")
+    done = jobrunner("doctor", "--persistence-url", f"sqlite:///{file}", "--json")
+    assert done.code == 1
+    (found,) = errors(done)
+    assert found["area"] == "store"
+    assert "another program" in found["what"]
+    listed = jobrunner("list", "--persistence-url", f"sqlite:///{file}")
+    assert listed.code == 2
+    assert "another program" in listed.err
+
+
+def test_file_that_cannot_be_made_is_an_error(jobrunner: CommandLine, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    done = jobrunner("doctor", "--persistence-url", f"sqlite:///{in_the_way}/jobs/jobrunner.sqlite", "--json")
+    (found,) = [finding for finding in errors(done) if finding["area"] == "store"]
+    assert "cannot be made" in found["what"]
+    assert done.code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from jobrunner.jobs.health.finding import Finding, Reporter, Subject
 from jobrunner.jobs.health.settings import server_settings
 from jobrunner.persistence import nodes
 from jobrunner.persistence.database import Database
-from jobrunner.persistence.schema import SchemaState
+from jobrunner.persistence.schema import SchemaState, foreign_tables, not_ours
 from jobrunner.persistence.server_version import ServerVersion, server_version
 
 AREA = "store"
@@ -29,7 +30,7 @@ def look(subject: Subject) -> Iterator[Finding]:
     if database.dialect == "sqlite":
         yield from _file(database.url.database)
         if subject.schema is SchemaState.ABSENT:
-            yield report.ok(f"{database.url.database} has no tables yet: they are made at its first use.")
+            yield _new_file(database)
             return
     with database.read() as connection:  # raises StoreUnavailable, which says it all
         yield version_finding(server_version(connection))
@@ -61,6 +62,8 @@ def _schema(subject: Subject) -> Iterator[Finding]:
             "Bring it up to date: jobrunner db upgrade",
             away=True,
         )
+    elif (taken := _taken(subject.context.database)) is not None:
+        yield taken
     else:
         yield report.error(
             f"The database {name} has no tables of jobrunner yet.",
@@ -82,6 +85,30 @@ def _file(path: str | None) -> Iterator[Finding]:
             f"{file} is on a network file system ({kind}), where SQLite's locks do not hold.",
             "Move it to a local disk; for several machines use MariaDB, MySQL or PostgreSQL.",
         )
+
+
+def _new_file(database: Database) -> Finding:
+    """What becomes of a SQLite file that has no tables of ours, or is not there; it is not made here."""
+    path = Path(str(database.url.database)).absolute()
+    if path.exists() and (taken := _taken(database)) is not None:
+        return taken
+    place = path if path.exists() else next(above for above in path.parents if above.exists())
+    if not os.access(place, os.W_OK) or not (place == path or place.is_dir()):
+        return report.error(
+            f"{path} cannot be made: {place} is no directory that this account may write.",
+            "Let it, or name another file in persistence.url.",
+        )
+    return report.ok(f"{path} has no tables yet: they are made at its first use.")
+
+
+def _taken(database: Database) -> Finding | None:
+    """Another program's tables in the place of ours."""
+    with database.read() as connection:
+        tables = foreign_tables(connection)
+    if not tables:
+        return None
+    error = not_ours(database.name, tables)
+    return report.error(error.message, error.hint)
 
 
 def _clock(database: Database) -> Iterator[Finding]:

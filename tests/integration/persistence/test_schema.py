@@ -307,3 +307,13 @@ def test_a_url_that_names_nothing_we_know_is_refused(url: str) -> None:
         Database(url)
     assert "secret" not in refused.value.message
     assert refused.value.hint
+
+
+def test_another_programs_tables_are_left_alone(empty: Database) -> None:
+    with empty.write() as connection:
+        connection.execute(sa.text("CREATE TABLE jobs (title VARCHAR(9))"))
+    with pytest.raises(ConfigError, match=r"tables of another program.*: jobs\.") as raised:
+        upgrade(empty)
+    assert "persistence.url" in str(raised.value.hint)
+    with empty.read() as connection:
+        assert sa.inspect(connection).get_table_names() == ["jobs"]
