@@ -170,12 +170,21 @@ def _client(url: str) -> redis.Redis:
         if scheme == "unix":
             options.pop("socket_keepalive")
             options.pop("socket_connect_timeout")
+        else:
+            _check_database(rest)
         return redis.Redis.from_url(f"{scheme}://{rest}", **options)
     except ValueError as error:
         raise ConfigError(
             f"board.url {hide_password(url)} is not valid: {error}",
             hint="Use redis://host:6379/0, rediss://..., unix:///path?db=0 or redis+sentinel://host:26379/service/0.",
         ) from error
+
+
+def _check_database(rest: str) -> None:
+    """Raise ValueError for a database that the client would pass over in silence, and take number 0 instead."""
+    path = urlsplit(f"//{rest}").path.strip("/")
+    if path and not path.isdecimal():
+        raise ValueError(f"{path!r} is no database: they have numbers.")
 
 
 def _sentinel_client(url: str, options: dict[str, Any]) -> redis.Redis:
@@ -227,7 +236,7 @@ def _explain(error: Exception) -> tuple[str, str]:
         )
     if isinstance(error, (AuthenticationError, NoPermissionError)) or "NOAUTH" in text or "NOPERM" in text:
         return (
-            "lets this account not in",
+            "does not let this account in",
             "Check user and password in board.url, and the account's permissions (ACL).",
         )
     if _is_read_only(error):

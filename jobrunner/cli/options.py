@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import re
 import sys
 import time
@@ -35,12 +36,27 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **settings: Any) -> None:
         settings.setdefault("allow_abbrev", False)
         super().__init__(*args, **settings)
+        self._given: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, and remember what was given, for :meth:`error`."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        words = _with_suggestion(message, self._option_string_actions)
+        words = _with_suggestion(self._slip(message) or message, self._option_string_actions)
         self.exit(
             EXIT_USAGE, f"{self.prog}: {clean_lines(words)}\n  `{self.prog} --help` tells what there is.\n"
         )
+
+    def _slip(self, message: str) -> str | None:
+        """An option that is none, where argparse says only what is missing: often the one was meant as the other."""
+        if not message.startswith("the following arguments are required"):
+            return None
+        words = itertools.takewhile(lambda word: word != "--", self._given)
+        names = (word.partition("=")[0] for word in words if word.startswith("--"))
+        unknown = next((name for name in names if name not in self._option_string_actions), None)
+        return unknown and f"unrecognized arguments: {unknown}"
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

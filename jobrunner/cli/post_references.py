@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jobrunner.errors import UsageError
-from jobrunner.model import After, Posting
+from jobrunner.model import After, Posting, When
 from jobrunner.plugins.options import DESTINATION, REST, rest_parameter
 from jobrunner.references import WRITTEN, Reference, has_references, replaced
 
@@ -27,6 +27,11 @@ def linked(
     from jobrunner.jobs import look
 
     ids = [look.find(context, prefix).id for prefix in _prefixes(args)]
+    if args.when is not When.SUCCESS and not ids and not places:
+        raise UsageError(
+            "There is no job before this one, on whose end it could depend.",
+            hint="Name it with --after ID, or leave --when and --on-failure out.",
+        )
 
     def reference(found: Reference) -> Any:
         said = str(found.job).removeprefix("@")

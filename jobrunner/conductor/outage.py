@@ -22,7 +22,8 @@ class Outage:
         with self._lock:
             first, self._is_away = not self._is_away, True
         if first:
-            self._log.warning("%s: %s It is tried again until it works.", self._doing, error.message)
+            what = error.message if error.message.endswith((".", "?", "!")) else f"{error.message}."
+            self._log.warning("%s: %s It is tried again until it works.", self._doing, what)
 
     def is_over(self) -> None:
         """It worked."""

@@ -173,6 +173,8 @@ def test_keys_make_a_chain_once_only(plugins: CommandLine) -> None:
             2,
             ["'sometimes' is no condition", "success, failure, always"],
         ),
+        ("greet --on-failure --then greet", 2, ["no job before this one", "--after ID"]),
+        ("greet --when always", 2, ["no job before this one"]),
         ("greet --after 12345678", 3, ["no job whose id starts with 12345678"]),
         ("greet --on all", 3, ["No conductor is alive", "jobrunner run"]),
         ("greet --on n1 --node n2", 2, ["contradict"]),

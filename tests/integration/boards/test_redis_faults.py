@@ -225,7 +225,7 @@ def test_a_wrong_password_is_told_and_not_shown(private_redis: Start, open_at: O
     with server.client() as client:
         client.config_set("requirepass", "right")
     address = f"127.0.0.1:{server.port}/0"
-    with pytest.raises(BoardUnavailable, match="lets this account not in") as raised:
+    with pytest.raises(BoardUnavailable, match="does not let this account in") as raised:
         open_at(f"redis://:wrongsecret@{address}").count()
     assert "wrongsecret" not in raised.value.message
     assert open_at(f"redis://:right@{address}").count().waiting == 0

@@ -54,7 +54,14 @@ def test_an_unknown_scheme_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://host:port/0", "redis+sentinel://host", "redis+sentinel:///main", "redis://host/0?db=x"]
+    "url",
+    [
+        "redis://host:port/0",
+        "redis://host/jobs",
+        "redis://host/0?db=x",
+        "redis+sentinel://host",
+        "redis+sentinel:///main",
+    ],
 )
 def test_a_wrong_redis_url_is_a_mistake_in_the_configuration(url: str) -> None:
     with pytest.raises(ConfigError, match="not valid"):

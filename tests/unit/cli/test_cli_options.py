@@ -66,6 +66,15 @@ def test_options_are_never_abbreviated_and_likely_ones_suggested(capsys: pytest.
     assert "`it --help`" in message
 
 
+def test_a_slip_in_a_required_option_is_told_before_that_one_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parser = options.Parser(prog="it")
+    parser.add_argument("--source", required=True)
+    assert "there is no option --sorce; did you mean --source?" in said(capsys, parser, "--sorce", "x")
+    assert "arguments are required: --source" in said(capsys, parser, "--", "--sorce")
+
+
 def test_a_wrong_choice_is_told_with_the_likely_one(capsys: pytest.CaptureFixture[str]) -> None:
     parser = options.Parser(prog="it")
     parser.add_argument("--shell", choices=["bash", "zsh"])
