@@ -37,7 +37,8 @@ def add_when_options(group: Any, default: dict[str, Any]) -> None:
 def add_retry_options(group: Any, default: dict[str, Any]) -> None:
     """Add ``--critical``, ``--retry`` and what goes with it."""
     group.add_argument(
-        "--critical", action="store_true", help="highest priority, and retried up to 3 times at least", **default
+        "--critical", action="store_true",
+        help="highest priority, and retried up to 3 times whatever its type says", **default,
     )  # fmt: skip
     group.add_argument(
         "--retry", type=_times, metavar="N", help="if it ends badly, run it again up to N times", **default

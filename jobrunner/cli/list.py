@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--type", action="append", metavar="TYPE", default=[], help="only jobs of this type; can be repeated"
     )
     parser.add_argument(
-        "--text", metavar="TEXT", help="only jobs with TEXT in type, parameters, properties or error"
+        "--text", metavar="TEXT", help="only jobs with TEXT in type, parameters, properties, error or node"
     )
     parser.add_argument(
         "--tag", type=tag, action="append", metavar="NAME[=VALUE]", default=[],
