@@ -192,6 +192,11 @@ def _normal_url(text: str) -> URL:
         url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError) as error:
         raise ConfigError("persistence.url is not a database URL.", hint=_URLS) from error
+    if any("\udc80" <= char <= "\udcff" for char in url.database or ""):  # bytes that Python could not read
+        raise ConfigError(
+            "persistence.url, or the home directory, has characters that this locale cannot read.",
+            hint="Set one that reads UTF-8 (LC_ALL=C.UTF-8), or name another file in persistence.url.",
+        )
     if "@" in (url.host or ""):
         raise ConfigError(
             "persistence.url has more than one @, so where its password ends is not clear.",

@@ -300,6 +300,7 @@ def test_a_database_in_memory_is_shared_by_threads() -> None:
         "mysql+nodriver://u:secret@h/d",
         "nothing+nodriver://u:secret@h/d",
         "mysql://u:half@secret@h/d",
+        "sqlite:////home/\udcc3\udc84/x.sqlite",
     ],
 )
 def test_a_url_that_names_nothing_we_know_is_refused(url: str) -> None:
