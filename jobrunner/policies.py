@@ -127,7 +127,9 @@ class Placement(Policy):
         prefer, seconds = cast("tuple[Any, Any]", (self.prefer, self.failover))  # they may be anybody's JSON
         is_time = isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_S
         if not is_time or not (prefer is None or isinstance(prefer, str)):
-            raise ValueError(f"no placement: prefer {prefer!r} for {seconds!r} seconds")
+            raise ValueError(
+                f"no placement: prefer {prefer!r} for {seconds!r} seconds, which can be 0 to {LONGEST_S:,}"
+            )
 
     def failover_ms(self, available_ms: int) -> int:
         """When a job that can be had since ``available_ms`` goes to any node."""
@@ -159,9 +161,9 @@ class RunLimits(Policy):
             self.isolation in (None, *ISOLATIONS), f"isolation is {self.isolation!r}, and can be {_EITHER}"
         )
         _check_number("memory", self.memory, least=LEAST_MEMORY, unit="bytes")
-        _check_number("dead_below", self.dead_below, least=0.0, unit="per cent of a processor")
-        _check_number("dead_after", self.dead_after, least=LEAST_DEAD_AFTER_S, unit="seconds")
-        _check_number("grace", self.grace, least=0.0, unit="seconds")
+        _check_number("dead_below", self.dead_below, least=0, unit="per cent of a processor")
+        _check_number("dead_after", self.dead_after, least=LEAST_DEAD_AFTER_S, unit="seconds", most=LONGEST_S)
+        _check_number("grace", self.grace, least=0, unit="seconds", most=LONGEST_S)
         for name in (self.user, self.group):
             _insist(
                 name is None or _ACCOUNT.fullmatch(str(name)) is not None,
@@ -204,20 +206,21 @@ class RunLimits(Policy):
 ISOLATIONS = ("thread", "process")
 GRACE_S = 10.0
 DEAD_BELOW = 1.0
-LEAST_DEAD_AFTER_S = 1.0
+LEAST_DEAD_AFTER_S = 1
 LEAST_MEMORY = 128 * 1024 * 1024
 """A job's process has some 80 MiB in memory before its tasks have any, most of which it shares with others."""
-MOST = 2.0**62
+MOST = 2**62
 _EITHER = " or ".join(ISOLATIONS)
 _NOT_IN_A_THREAD = "limits need a process of its own, so isolation cannot be thread"
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 
 
-def _check_number(name: str, value: Any, *, least: float, unit: str) -> None:
+def _check_number(name: str, value: Any, *, least: int, unit: str, most: int = MOST) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    bound = f"{most:,} at most" if is_number and value > most else f"{least:,} at least"
     _insist(
-        value is None or (is_number and least <= value < MOST),
-        f"{name} is {value!r}, and has to be a number of {unit}, {least:g} at least",
+        value is None or (is_number and least <= value <= most),
+        f"{name} is {value!r}, and has to be a number of {unit}, {bound}",
     )
 
 

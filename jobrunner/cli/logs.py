@@ -16,6 +16,8 @@ from jobrunner.cli.records import chunk_record
 from jobrunner.errors import EXIT_OK
 
 if TYPE_CHECKING:
+    from jobrunner.jobs.context import JobContext
+    from jobrunner.model import Job
     from jobrunner.persistence.output import OutputChunk
 
 
@@ -47,7 +49,22 @@ def run(args: argparse.Namespace) -> int:
         else:
             follower.look()
         writer.end()
+        if not writer.wrote and args.attempt is not None:
+            look.at_attempt(context, context.store.get(job.id), args.attempt)  # raises JobNotFound
+        if not writer.wrote and args.atom is not None:
+            _tell_of_no_output(context, job, args.atom)
     return EXIT_OK
+
+
+def _tell_of_no_output(context: JobContext, job: Job, atom: str) -> None:
+    """A task that printed nothing, and a misspelt one, look alike otherwise."""
+    from jobrunner.jobs import look
+
+    names = [one.name for one in look.atoms(context, [job])[job.id]]
+    if atom in names or not names:
+        output.say(f"there is no output of {atom}.")
+    else:
+        output.say(f"there is no output of {atom}: job {job.short_id} has the tasks {', '.join(names)}.")
 
 
 class JsonWriter:
@@ -55,9 +72,11 @@ class JsonWriter:
 
     def __init__(self, atom: str | None) -> None:
         self._atom = atom
+        self.wrote = False
 
     def write(self, chunk: OutputChunk) -> None:
         if self._atom is None or chunk.atom == self._atom:
+            self.wrote = True
             print(text.to_json(chunk_record(chunk), indent=None), flush=True)
 
     def end(self) -> None:
@@ -88,6 +107,7 @@ class TextWriter:
         self._raw = raw
         self._dim = dim
         self._gaps = Gaps()
+        self.wrote = False
         self._at_start = True
         self._last: tuple[int, int, str | None] | None = None
 
@@ -98,6 +118,7 @@ class TextWriter:
             self._own_line(f"[... {missing:,} bytes left out ...]")
         if self._atom is not None and chunk.atom != self._atom:
             return
+        self.wrote = True
         source = (chunk.attempt, chunk.epoch, chunk.atom)
         if source != self._last:
             self._begin(source)

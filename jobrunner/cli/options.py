@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from jobrunner.cli.text import clean_lines
 from jobrunner.errors import EXIT_USAGE, UsageError
+from jobrunner.times import LONGEST_S
 
 COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--config",), {"metavar": "FILE", "help": "read the configuration from FILE"}),
@@ -26,6 +27,8 @@ COMMON: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 )
 
 SHOWN_CHOICES = 12
+LARGEST = 2**53
+"""No number that counts is larger: every database, and every program that reads JSON, holds it as it is."""
 SPELLED_OUT = "--hierarchy=tree"
 """What ``--hierarchy`` alone means."""
 
@@ -44,7 +47,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        words = _with_suggestion(self._slip(message) or message, self._option_string_actions)
+        words = _with_suggestion(self._slip(message) or message, self)
         self.exit(
             EXIT_USAGE, f"{self.prog}: {clean_lines(words)}\n  `{self.prog} --help` tells what there is.\n"
         )
@@ -91,6 +94,10 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
     if seconds < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is less than nothing")
+    if seconds > LONGEST_S:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is too long: {LONGEST_S:,} seconds (31 years) are the most"
+        )
     return seconds
 
 
@@ -103,12 +110,19 @@ def some_time(text: str) -> float:
 
 def positive(text: str) -> int:
     """A whole number above zero."""
+    return whole_number(text, least=1, expected="a whole number above zero")
+
+
+def whole_number(text: str, *, least: int = 0, expected: str = "a whole number, 0 or more") -> int:
+    """A whole number."""
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
+    if number > LARGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is too large: {LARGEST:,} is the most")
     return number
 
 
@@ -119,11 +133,11 @@ def moment(text: str) -> int:
     try:
         # Python 3.10 does not read the Z.
         found = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
-    except ValueError:
+        return int(found.timestamp() * 1000)
+    except (ValueError, OverflowError):  # also for the first and the last days that there are, in some zones
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a time such as 2026-01-31T12:00 nor a duration such as 2h, which means that long ago"
         ) from None
-    return int(found.timestamp() * 1000)
 
 
 def assignment(text: str) -> tuple[str, str]:
@@ -167,10 +181,13 @@ def require_ids(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(given))
 
 
-def _with_suggestion(message: str, known: Iterable[str]) -> str:
+def _with_suggestion(message: str, parser: Parser) -> str:
     """argparse's message, with what may have been meant."""
+    known = parser._option_string_actions
     unknown = re.fullmatch(r"unrecognized arguments: (--[^\s=]+)(.*)", message)
     if unknown is not None:
+        if unknown[1] in known:
+            return f"{unknown[1]} is an option of this command, and has to stand behind it: {parser.prog} {unknown[1]}"
         close = _closest(unknown[1], known)
         return f"there is no option {unknown[1]}" + (f"; did you mean {close[0]}?" if close else "")
     invalid = re.fullmatch(r"argument (.*): invalid choice: '([^']*)' \(choose from (.*)\)", message)

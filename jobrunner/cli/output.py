@@ -69,9 +69,9 @@ def has_colour(stream: TextIO | None = None) -> bool:
 
 
 def styled(words: str, style: str, stream: TextIO | None = None) -> str:
-    """The words in a style, where the stream shows colours."""
+    """The words in a style, where the stream shows colours; no words stay none."""
     code = ANSI.get(style)
-    return f"\x1b[{code}m{words}\x1b[0m" if code and has_colour(stream) else words
+    return f"\x1b[{code}m{words}\x1b[0m" if words and code and has_colour(stream) else words
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell | str]]) -> None:

@@ -156,4 +156,7 @@ def _further_part(registry: Registry, first: argparse.Namespace, words: Sequence
 def _targets(args: argparse.Namespace) -> list[str]:
     if args.node:
         raise UsageError("--node and --on contradict each other.", hint="--on names the nodes, too.")
-    return [target.strip() for said in args.on for target in said.split(",") if target.strip()]
+    targets = [target.strip() for said in args.on for target in said.split(",") if target.strip()]
+    if not targets:
+        raise UsageError("--on names no node.", hint="Give nodes' names, label=LABEL, or all.")
+    return targets

@@ -104,4 +104,7 @@ def _read(word: Any) -> Any:
 
 
 def _prefixes(args: argparse.Namespace) -> list[str]:
+    if not all(said.strip(" ,") for said in args.after):
+        # Perhaps a script's variable that is empty: without its link the job would start at once.
+        raise UsageError("--after names no job.", hint="Give the ids of jobs, or leave it out.")
     return [prefix.strip() for said in args.after for prefix in said.split(",") if prefix.strip()]

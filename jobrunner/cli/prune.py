@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobrunner.cli import output
 from jobrunner.cli.context import open_context
-from jobrunner.cli.options import add_json, duration, job_state
+from jobrunner.cli.options import add_json, duration, job_state, whole_number
 from jobrunner.errors import EXIT_OK, UsageError
 from jobrunner.model import TERMINAL_STATES, JobState
 
@@ -34,7 +34,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="TIME",
         help="only jobs that ended longer ago, for instance 30d",
     )
-    parser.add_argument("--keep", type=_number, metavar="N", help="never the newest N of each type and state")
+    parser.add_argument(
+        "--keep", type=whole_number, metavar="N", help="never the newest N of each type and state"
+    )
     parser.add_argument(
         "--state", type=job_state, action="append", metavar="STATE", default=[],
         help="only jobs that ended in this state; can be given more than once",
@@ -100,13 +102,3 @@ def _record(one: Pruned) -> dict[str, object]:
         "removed": one.removed,
         "needed": one.needed,
     }
-
-
-def _number(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return number

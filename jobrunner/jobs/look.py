@@ -77,10 +77,10 @@ def at_attempt(context: JobContext, job: Job, attempt: int) -> Job:
         return job
     found = next((one for one in attempts(context, job) if one.attempt == attempt), None)
     if found is None:
-        there = "only one" if job.attempt == 1 else f"{job.attempt}, counted from 1"
+        there = "It has had one only" if job.attempt == 1 else f"It has had {job.attempt}, counted from 1"
         raise JobNotFound(
             f"Job {job.id} has no attempt {attempt} that was kept.",
-            hint=f"Of its attempts there are {there}.",
+            hint=f"{there}.",
         )
     return replace(
         job, attempt=found.attempt, state=found.state, node=found.node, started_ms=found.started_ms,

@@ -16,6 +16,7 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
 from jobrunner.errors import UsageError
 from jobrunner.quantities import parse_duration
+from jobrunner.times import LAST_MS
 
 FORMS = "2027-01-31 06:00, 2027-01-31T06:00+01:00, 18:30, tomorrow 6:00, monday 9:00 or in 10m"
 HINT = f"Write it as {FORMS}; a zone may follow, as Europe/Berlin or UTC."
@@ -126,6 +127,10 @@ def _end(expires: str, zone: str | None, start: Moment | None, now: datetime) ->
         seconds = parse_duration(expires)
     except ValueError:
         return parse_moment(expires, zone=zone, now=now)
+    if begin_ms + seconds * 1000 > LAST_MS:
+        raise UsageError(
+            f"{expires!r} is too far away: there is no year 10000.", hint="Let it expire sooner."
+        )
     return Moment(at_ms=begin_ms + round(seconds * 1000))
 
 
@@ -136,7 +141,9 @@ def after(now: datetime, duration: str | float) -> int:
         if seconds < 0:
             raise ValueError(f"{duration!r} is less than nothing")
         return _in_ms(now + timedelta(seconds=seconds))
-    except (ValueError, OverflowError) as error:
+    except OverflowError:
+        raise UsageError(f"{duration!r} is too far away: there is no year 10000.", hint=HINT) from None
+    except ValueError as error:
         raise UsageError(f"{error}.", hint=HINT) from None
 
 
@@ -185,7 +192,7 @@ def _known_zone(name: str | None) -> tzinfo | None:
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError(f"There is no time zone {name!r}{_similar(name)}.", hint=_zone_hint()) from None
+        raise UsageError(f"There is no time zone {name!r}{_similar(name)}", hint=_zone_hint()) from None
 
 
 def _similar(name: str) -> str:
@@ -194,7 +201,7 @@ def _similar(name: str) -> str:
     close += difflib.get_close_matches(name, known, n=SHOWN_ZONES)
     close += [one for one in sorted(known) if one.rpartition("/")[2].lower() == name.lower()]
     few = list(dict.fromkeys(close))[:SHOWN_ZONES]
-    return f": did you mean {' or '.join(few)}?" if few else ""
+    return f": did you mean {' or '.join(few)}?" if few else "."
 
 
 def _zone_hint() -> str:

@@ -22,5 +22,5 @@ def _set_drained(context: JobContext, name: str, drained: bool) -> None:
         known = ", ".join(node.name for node in nodes.list_nodes(context.database))
         raise NodeNotFound(
             f"There is no node {name!r}.",
-            hint=f"There are {known}." if known else "No conductor has run yet; `jobrunner run` starts one.",
+            hint=f"Nodes are: {known}." if known else "No conductor has run yet; `jobrunner run` starts one.",
         )

@@ -241,7 +241,8 @@ class Registry:
             return contents.job_types[name]
         except KeyError:
             message = f"there is no job type {shorten(name)}" + _similar(name, contents.job_types)
-            raise UnknownJobType(message, hint=self._where_it_might_be(name)) from None
+            hint = self._where_it_might_be(name, "`jobrunner types` lists all")
+            raise UnknownJobType(message, hint=hint) from None
 
     def get_capability(self, reference: str) -> Capability:
         """The capability that a reference (``name`` or ``name:argument``) names; UnknownCapability if there
@@ -253,7 +254,9 @@ class Registry:
             return contents.capabilities[name]
         except KeyError:
             message = f"there is no capability {shorten(name)}" + _similar(name, contents.capabilities)
-            raise UnknownCapability(message, hint=self._where_it_might_be(name)) from None
+            listed = ", ".join(sorted(contents.capabilities)) or "none"
+            hint = self._where_it_might_be(name, f"those there are: {listed}")
+            raise UnknownCapability(message, hint=hint) from None
 
     def add_type(self, job_type: JobType) -> bool:
         """Register it; False if another has the name, which is then a problem."""
@@ -295,10 +298,10 @@ class Registry:
         self.add_problem(PluginProblem(source=new.source, where=new.module, message=message))
         return False
 
-    def _where_it_might_be(self, name: str) -> str:
+    def _where_it_might_be(self, name: str, listed: str) -> str:
         problems = sorted(self._contents.problems, key=lambda problem: name not in problem.where)
         if not problems:
-            return "`jobrunner types` lists all; plugins are looked for in flows/ and on JOBRUNNER_FLOWS"
+            return f"{listed}; plugins are looked for in flows/ and on JOBRUNNER_FLOWS"
         shown = "; ".join(str(problem) for problem in problems[:SHOWN_PROBLEMS])
         return f"it may be in a plugin that has a problem ({shown}): `jobrunner doctor` tells more"
 

@@ -53,7 +53,7 @@ def test_an_attempt_that_there_was_not_is_told(plugins: CommandLine, retried: st
         done = plugins(command, retried, "--attempt", "3")
         assert done.code == 3
         assert f"Job {retried} has no attempt 3" in done.err
-        assert "there are 2" in done.err
+        assert "It has had 2" in done.err
     done = plugins("show", "--attempt", "1")
     assert done.code == 2
     assert "Give its id" in done.err

@@ -210,6 +210,10 @@ def test_logs_are_what_was_printed_and_raw_is_raw(plugins: CommandLine, rows: Ro
     assert plugins("logs", job_id, "--raw", "--attempt", "1").out == "one\ntwo\n\x1b[31mred\x1b[0m\n"
     assert plugins("logs", job_id, "--atom", "linger").out == "second\n"
     assert plugins("logs", job_id, "--prefix", "--attempt", "2").out == "linger | second\n"
+    assert plugins("logs", job_id, "--attempt", "3").code == 3
+    nothing = plugins("logs", job_id, "--atom", "lnger")
+    assert (nothing.code, nothing.out) == (0, "")
+    assert "no output of lnger" in nothing.err
     pieces = [json.loads(line) for line in plugins("logs", job_id, "--json").out.splitlines()]
     assert [piece["text"] for piece in pieces][-1] == "second\n"
 

@@ -75,6 +75,13 @@ def test_the_parsers_need_the_standard_library_only() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_an_option_before_its_command_is_told_where_to_stand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.entry(["--json", "list"]) == 2
+    assert "--json is an option of this command, and has to stand behind it: jobrunner list --json" in (
+        capsys.readouterr().err
+    )
+
+
 def test_common_options_stand_before_or_after_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[argparse.Namespace] = []
     act(monkeypatch, lambda args: seen.append(args) or 0)

@@ -26,7 +26,7 @@ def test_a_moment_is_a_time_or_so_long_ago() -> None:
     assert options.moment("2h") == pytest.approx((time.time() - 7200) * 1000, abs=5_000)
 
 
-@pytest.mark.parametrize("words", ["yesterday", "", "-2h", "2026-13-01"])
+@pytest.mark.parametrize("words", ["yesterday", "", "-2h", "2026-13-01", f"{10**30}d"])
 def test_what_is_no_moment_is_told(words: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="neither a time such as"):
         options.moment(words)
@@ -43,6 +43,19 @@ def test_states_are_read_in_any_case() -> None:
 def test_numbers_are_above_zero(words: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="above zero"):
         options.positive(words)
+
+
+def test_numbers_that_no_database_holds_are_refused() -> None:
+    assert options.positive(str(options.LARGEST)) == options.LARGEST
+    for words in (str(options.LARGEST + 1), "9" * 30):
+        with pytest.raises(argparse.ArgumentTypeError, match="too large"):
+            options.positive(words)
+
+
+def test_durations_that_no_clock_measures_are_refused() -> None:
+    assert options.duration("10000d") == 864_000_000
+    with pytest.raises(argparse.ArgumentTypeError, match="31 years"):
+        options.duration("99999999999d")
 
 
 def test_a_time_limit_of_nothing_is_refused_for_it_is_meant_as_none() -> None:

@@ -58,6 +58,14 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch, way: str) -> None
     assert "a" in stream.getvalue()
 
 
+def test_no_words_in_a_style_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal(monkeypatch)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert output.styled("a", "bold red") == "\x1b[1;31ma\x1b[0m"
+    assert output.styled("", "bold red") == ""
+
+
 def test_lines_are_coloured_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal(monkeypatch)
     assert output.styled("a", "green") == "\x1b[32ma\x1b[0m"

@@ -154,6 +154,7 @@ def test_retries_are_a_policy_that_goes_over_the_types() -> None:
         ("--at whenever", "no time that can be read"),
         ("--zone UTC", "no time"),
         ("--delay 2h --expires 2020-01-01", "would expire before it may start"),
+        ("--expires 9999999d", "too far away"),
     ],
 )
 def test_options_that_make_no_sense_are_told(line: str, message: str) -> None:

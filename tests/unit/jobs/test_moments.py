@@ -68,6 +68,8 @@ def test_what_people_write_is_understood(text: str, expected: str) -> None:
         ("25:00", "hour must be in 0..23", "18:30"),
         ("6", "no time that can be read", "18:30"),
         ("6:00 Europa/Berlin", "no time zone 'Europa/Berlin': did you mean Europe/Berlin", "IANA"),
+        ("6:00 Europa/Berlin", r"Berlin.*[a-z]\?$", "IANA"),
+        ("in 9999999d", "'9999999d' is too far away", "in 10m"),
         ("6:00 berlin", "did you mean Europe/Berlin", "IANA"),
         ("6:00 ../../etc/passwd", "no time that can be read", "18:30"),
         ("6:00+01:00 UTC", "and a zone as well", "one of them"),
@@ -129,7 +131,7 @@ def test_an_expiry_counts_from_when_the_job_may_start() -> None:
         ({"at": "18:00 UTC", "delay": 3.0}, "not both"),
         ({"delay": 3600.0, "expires": "12:30Z"}, "expire before it may start"),
         ({"expires": "0s"}, "expire before it may start"),
-        ({"delay": 1e18}, "out of range|too large|must have magnitude"),
+        ({"delay": 1e18}, "too far away"),
     ],
 )
 def test_times_that_cannot_be_are_told(said: dict[str, object], message: str) -> None:

@@ -27,7 +27,9 @@ def test_sizes_durations_and_users_are_read_as_people_write_them() -> None:
     [
         ({"isolation": "jail"}, "isolation is 'jail', and can be thread or process"),
         ({"memory": "much"}, "memory: 'much' is not a size"),
-        ({"memory": "1MB"}, "memory is 1000000"),
+        ({"memory": "1MB"}, "memory is 1000000, .* 134,217,728 at least"),
+        ({"memory": 2**63}, "4,611,686,018,427,387,904 at most"),
+        ({"grace": "99999d"}, "1,000,000,000 at most"),
         ({"dead_after": "soon"}, "dead_after: 'soon' is not a duration"),
         ({"dead_after": -1}, "dead_after is -1"),
         ({"dead_after": float("nan")}, "dead_after"),
