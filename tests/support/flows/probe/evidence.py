@@ -301,7 +301,8 @@ def gate_is_open(asked: Any) -> bool:
 
 @register_capability
 def answers_late(asked: Any) -> bool:
-    time.sleep(3)
+    """Answers only when the gate is open."""
+    wait_for(str(asked.parameters["gate"]))
     return True
 
 
@@ -312,6 +313,6 @@ def behind_a_gate(evidence: str, gate: str) -> Any:
 
 
 @job(capabilities={"answers_late"})
-def judged_slowly(evidence: str) -> Any:
-    """Its capability takes its time."""
+def judged_slowly(evidence: str, gate: str) -> Any:
+    """Its capability takes as long as the gate is closed."""
     return linear_flow.Flow("judged_slowly").add(Step("only", evidence))
