@@ -49,14 +49,16 @@ def encode_failure(failure: ft.Failure | None, limit: int = FAILURE_LIMIT_BYTES)
 
 
 def _failure_dict(failure: ft.Failure, part: int, depth: int = 0) -> dict[str, Any]:
-    data: dict[str, Any] = failure.to_dict(include_args=False)
-    data["exception_str"] = clip(clean(data["exception_str"] or ""), part)
-    data["traceback_str"] = clip(clean(data["traceback_str"] or ""), part)
-    data["exc_type_names"] = [clean(name) for name in data["exc_type_names"]]
-    data["exc_args"] = [_plain(argument, part) for argument in failure.exception_args[:10]]
+    """As TaskFlow's ``to_dict``, which takes twice as long with each further cause, and for ever where they go round."""
     causes = failure.causes[:3] if depth < 2 else ()
-    data["causes"] = [_failure_dict(cause, part // 4, depth + 1) for cause in causes]
-    return data
+    return {
+        "exception_str": clip(clean(failure.exception_str or ""), part),
+        "traceback_str": clip(clean(failure.traceback_str or ""), part),
+        "exc_type_names": [clean(name) for name in failure],
+        "version": failure.DICT_VERSION,
+        "exc_args": [_plain(argument, part) for argument in failure.exception_args[:10]],
+        "causes": [_failure_dict(cause, part // 4, depth + 1) for cause in causes],
+    }
 
 
 def _plain(value: Any, limit: int) -> Any:
