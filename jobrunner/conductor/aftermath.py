@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from jobrunner.errors import JobrunnerError
 from jobrunner.model import Job
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,8 @@ class Aftermath:
         for step in self._steps:
             try:
                 step(jobs)
+            except JobrunnerError as error:
+                log.warning("%s The leader does what follows from %d jobs.", error.message, len(jobs))
             except Exception:
                 log.exception(
                     "what follows from %d jobs was not done in full; the leader does the rest", len(jobs)

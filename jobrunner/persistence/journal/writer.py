@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobrunner.errors import LeaseLost
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import RESULT_LIMIT_BYTES
-from jobrunner.persistence.faults import is_away, is_passing
+from jobrunner.persistence.faults import is_away, is_passing, is_refused
 from jobrunner.persistence.journal.flow import Changes, FlowJournal
 from jobrunner.persistence.journal.line import Line, Turn
 from jobrunner.persistence.journal.statements import Batch, may_trust, write_batch, write_trusting
@@ -150,7 +150,7 @@ class Writer:
                 self._transaction(batch)
                 break
             except Exception as error:  # noqa: BLE001 (whatever it is, it is the flow's, and harms no other)
-                if not is_passing(error) and not is_away(error):
+                if not _may_pass(error):
                     self._one_by_one(batch, deadline, error)
                     return
                 if time.monotonic() + pause > deadline:
@@ -198,6 +198,11 @@ class Writer:
     def _words(self, error: Exception) -> str:
         explained = self.database.explain(error) if isinstance(error, SQLAlchemyError) else error
         return str(explained)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether it is the server's, not the batch's: also an account that is let in no more, until its password fits."""
+    return is_passing(error) or is_away(error) or is_refused(error)
 
 
 def _tell(tell: Callable[[], None]) -> None:

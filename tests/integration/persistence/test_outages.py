@@ -131,6 +131,39 @@ def test_after_a_failover_behind_the_same_address_the_next_write_reaches_the_new
     database.close()
 
 
+@pytest.mark.mariadb
+def test_an_account_that_is_let_in_no_more_costs_time_and_nothing_else(private_mariadb: Start) -> None:
+    """Somebody changes its password, and a moment later puts it right."""
+    server = private_mariadb()
+    assert isinstance(server, MariaDbServer)
+    root = server.create_database()
+    name = root.rpartition("/")[2]
+    server.execute("CREATE USER ann@'%' IDENTIFIED BY 'one'", f"GRANT ALL ON {name}.* TO ann@'%'")
+    url = root.replace("root@", "ann:one@")
+    database = Database(url)
+    upgrade(database)
+    database.close()
+    with staged(url, patience=60.0) as stage:
+        recorded = stage.flow()
+        server.execute("ALTER USER ann@'%' IDENTIFIED BY 'two'")
+        for (connection,) in server.execute(
+            "SELECT id FROM information_schema.processlist WHERE user = 'ann'"
+        ):
+            server.execute(f"KILL {connection}")
+        with pytest.raises(StoreUnavailable, match="refuses"):
+            stage.store.get(recorded.job.id)
+        recorded.start()
+        waiting = threading.Thread(target=recorded.journal.barrier)
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        server.execute("ALTER USER ann@'%' IDENTIFIED BY 'one'")
+        waiting.join(30)
+        recorded.finish()
+        recorded.journal.settle(Settlement(state=JobState.SUCCEEDED))
+        assert stage.store.get(recorded.job.id).state is JobState.SUCCEEDED
+
+
 def test_what_does_not_fit_a_small_packet_is_refused_and_not_tried_for_ever(private_mariadb: Start) -> None:
     server = private_mariadb(max_allowed_packet="1M")
     url = server.create_database()
