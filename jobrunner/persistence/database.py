@@ -20,7 +20,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobrunner.errors import ConfigError, StoreUnavailable
 from jobrunner.persistence.engines import READ_ONLY, make_engine
-from jobrunner.persistence.faults import brief, is_away, is_passing, is_read_only, is_refused
+from jobrunner.persistence.faults import (
+    brief,
+    is_away,
+    is_crowded,
+    is_full,
+    is_passing,
+    is_read_only,
+    is_refused,
+)
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.transaction import transaction
 from jobrunner.persistence.pooling import mark_ended
@@ -41,6 +49,8 @@ _DRIVERS = {
 _URLS = "Use sqlite:////path, mysql+pymysql://user:password@host/db or postgresql+psycopg://user:password@host/db."
 _AWAY_HINT = "Is it running, and do host, port and account in persistence.url fit?"
 _AWAY_HINTS = {"sqlite": "Is there room on its disk, and may this account write the file and its directory?"}
+_FULL_HINT = "Make room on the disk of the database's server: what waits for that is written then."
+_CROWDED_HINT = "Raise max_connections there, or have fewer connections: persistence.pool_size, conductor.processes, others."
 _REFUSED_HINT = (
     "Are account and password right (persistence.url, persistence.password or password_file)? Does the database "
     "exist, and may the account use, make and change its tables?"
@@ -147,7 +157,7 @@ class Database:
         if is_away(error):
             return StoreUnavailable(
                 f"The database {self.name} is not available: {brief(error)}",
-                hint=f"{_AWAY_HINTS.get(self.dialect, _AWAY_HINT)} `jobrunner doctor` checks all of it.",
+                hint=self._away_hint(error),
             )
         if is_refused(error):
             return StoreUnavailable(
@@ -159,6 +169,13 @@ class Database:
                 f"The database {self.name} was too busy: {brief(error)}", hint="Try again."
             )
         return error
+
+    def _away_hint(self, error: SQLAlchemyError) -> str:
+        if is_full(error):
+            return _FULL_HINT
+        if is_crowded(error):
+            return _CROWDED_HINT
+        return f"{_AWAY_HINTS.get(self.dialect, _AWAY_HINT)} `jobrunner doctor` checks all of it."
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

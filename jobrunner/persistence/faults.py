@@ -50,6 +50,8 @@ _MYSQL_AWAY = {
     2055,
     4031,  # MySQL: disconnected since idle
 }
+_MYSQL_FULL = {1021, 1114}
+_MYSQL_CROWDED = {1040, 1203, 1226}
 _MYSQL_READ_ONLY = {1047, 1290, 1836}
 _MYSQL_REFUSED = {
     1044,  # no right to the database
@@ -68,6 +70,9 @@ _POSTGRES_PASSING = {
 }
 _POSTGRES_AWAY = {"25006", "57P01", "57P02", "57P03", "57P05"}  # read-only; shutting down, crashed, starting
 _POSTGRES_READ_ONLY = "25006"
+_POSTGRES_FULL = "53100"
+_POSTGRES_CROWDED_WORDS = ("too many clients", "remaining connection slots", "too many connections")
+"""Who cannot connect gets no code from the driver."""
 _POSTGRES_AWAY_CLASSES = ("08", "53", "58")  # connection; disk, memory, connections used up; I/O
 _SQLITE_PASSING = ("database is locked", "database table is locked", "database schema is locked")
 _SQLITE_AWAY = (
@@ -115,6 +120,23 @@ def is_read_only(error: BaseException) -> bool:
     if original is None:
         return False
     return _mysql_code(original) in _MYSQL_READ_ONLY or _sqlstate(original) == _POSTGRES_READ_ONLY
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the server's disk has no room; SQLite's own words for it say more."""
+    original = getattr(error, "orig", None)
+    return original is not None and (
+        _mysql_code(original) in _MYSQL_FULL or _sqlstate(original) == _POSTGRES_FULL
+    )
+
+
+def is_crowded(error: BaseException) -> bool:
+    """Whether the server has no connection left."""
+    original = getattr(error, "orig", None)
+    if original is None:
+        return False
+    said = str(original) if type(original).__module__.startswith("psycopg") else ""
+    return _mysql_code(original) in _MYSQL_CROWDED or any(words in said for words in _POSTGRES_CROWDED_WORDS)
 
 
 def is_refused(error: BaseException) -> bool:

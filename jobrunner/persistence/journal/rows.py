@@ -49,7 +49,7 @@ def encode_failure(failure: ft.Failure | None, limit: int = FAILURE_LIMIT_BYTES)
 
 
 def _failure_dict(failure: ft.Failure, part: int, depth: int = 0) -> dict[str, Any]:
-    """As TaskFlow's ``to_dict``, which takes twice as long with each further cause, and for ever where they go round."""
+    """As TaskFlow's ``to_dict``, which takes twice as long for each further cause, and has no end if they go round."""
     causes = failure.causes[:3] if depth < 2 else ()
     return {
         "exception_str": clip(clean(failure.exception_str or ""), part),

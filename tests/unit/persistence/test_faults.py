@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from jobrunner.errors import StoreUnavailable
+from jobrunner.persistence.database import Database
 from jobrunner.persistence.faults import brief, is_away, is_passing, is_read_only, is_refused
 
 PASSING = [
@@ -116,3 +118,22 @@ def test_a_server_that_takes_no_writes_is_told_from_one_that_is_full() -> None:
         assert is_away(wrapped(original))
     for original in (pymysql.err.OperationalError(1021, "x"), psycopg.errors.DiskFull()):
         assert not is_read_only(wrapped(original))
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (pymysql.err.OperationalError(1021, "Disk got full"), "Make room"),
+        (pymysql.err.OperationalError(1114, "The table is full"), "Make room"),
+        (psycopg.errors.DiskFull(), "Make room"),
+        (pymysql.err.OperationalError(1040, "Too many connections"), "max_connections"),
+        (psycopg.OperationalError("FATAL: sorry, too many clients already"), "max_connections"),
+        (pymysql.err.OperationalError(2003, "Can't connect"), "Is it running"),
+        (psycopg.OperationalError("connection refused"), "Is it running"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else words(given),
+)
+def test_who_cannot_have_the_database_is_told_what_to_do_about_it(error: BaseException, hint: str) -> None:
+    explained = Database("mysql+pymysql://h/d").explain(wrapped(error))
+    assert isinstance(explained, StoreUnavailable)
+    assert hint in (explained.hint or "")
