@@ -157,13 +157,17 @@ class Apart:
         if watched.verdict is not None:
             self._dead.settle(watched.owner, watched.job_id, watched.verdict)
 
-    def ended(self, worker: WorkerProcess, job: LoneJob, code: int) -> None:
-        """A job's own process has ended, somehow: whoever claimed the job learns of it, and its slot is free."""
+    def ended(self, worker: WorkerProcess, job: LoneJob, code: int) -> Callable[[], None]:
+        """A job's own process has ended, somehow: whoever claimed the job learns of it, and its slot is free.
+
+        What is returned tells so where that is not done by then, to be called when what the process held was handed
+        back: who only drains the board would else find nothing there, and end.
+        """
         self._claims.passed_on(job.job_id, job.holder)
         if not worker.taken:
             why = f"Its process ended before it could begin ({how_it_ended(code)}); see the conductor's log."
             self.give_back(job, why=why if code and job.limits is not None else None)
-            return
+            return _nothing
         self.ended_here += 1
         watched = self.watch.remove(worker.owner)
         if watched is not None:
@@ -173,8 +177,7 @@ class Apart:
             (self._usage.ended if code == 0 else self._dead.usage)(note)
         verdict = None if watched is None or code == 0 else watched.verdict
         if verdict is None or worker.ended_on_purpose:
-            self._tell(job.holder, "left", id=job.job_id, by_force=False)
-            return
+            return lambda: self._tell(job.holder, "left", id=job.job_id, by_force=False)
         worker.ended_on_purpose = True
         self._dead.settle(
             worker.owner,
@@ -182,6 +185,7 @@ class Apart:
             verdict,
             then=lambda: self._tell(job.holder, "left", id=job.job_id, by_force=True),
         )
+        return _nothing
 
     def usage(self) -> list[UsageNote]:
         """What the jobs that run have used so far."""
@@ -195,6 +199,10 @@ class Apart:
             "isolated_percent": round(sum(one.usage.percent for one in watched), 1),
             "isolated_memory": sum(one.usage.memory for one in watched),
         }
+
+
+def _nothing() -> None:
+    """All is said."""
 
 
 def _usage_note(watched: Watched, *, ended: bool = False) -> UsageNote:

@@ -23,6 +23,10 @@ from jobrunner.persistence.unowned import UsageNote, hand_back_of, note_usage, s
 log = logging.getLogger(__name__)
 
 
+def _nothing() -> None:
+    """Nobody waits to hear of it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Dead:
     """A worker that ended: whom its jobs are to be handed back for."""
@@ -32,7 +36,7 @@ class _Dead:
     job_id: str | None = None
     settlement: Settlement | None = None
     """How the job, which was alone with it, is left, unless it left it itself."""
-    then: Callable[[], None] = lambda: None
+    then: Callable[[], None] = _nothing
     usage: UsageNote | None = None
     """What the job has used, which was alone with it; written before anybody else can begin it."""
 
@@ -59,12 +63,15 @@ class DeadWorkers:
         self._mover = mover
         self._dead: queue.SimpleQueue[_Dead | None] = queue.SimpleQueue()
 
-    def hand_back(self, owner: str, *, on_purpose: bool) -> None:
-        """Soon hand back all that a dead worker held; one that was ended on purpose did not die with its jobs."""
-        self._dead.put(_Dead(owner=owner, on_purpose=on_purpose))
+    def hand_back(self, owner: str, *, on_purpose: bool, then: Callable[[], None] | None = None) -> None:
+        """Soon hand back all that a dead worker held, then call ``then``.
+
+        One that was ended on purpose did not die with its jobs.
+        """
+        self._dead.put(_Dead(owner=owner, on_purpose=on_purpose, then=then or _nothing))
 
     def settle(
-        self, owner: str, job_id: str, settlement: Settlement, then: Callable[[], None] = lambda: None
+        self, owner: str, job_id: str, settlement: Settlement, then: Callable[[], None] = _nothing
     ) -> None:
         """Soon leave the job of an owner that is ended by force, unless that did so itself; then ``then`` is called."""
         self._dead.put(_Dead(owner=owner, on_purpose=True, job_id=job_id, settlement=settlement, then=then))

@@ -61,6 +61,11 @@ class Claims:
     def is_passing(self, job_id: str) -> bool:
         return job_id in self._passing
 
+    def any_of(self, owner: str) -> bool:
+        """Whether an owner holds anything."""
+        with self._lock:
+            return bool(self._by_owner.get(owner))
+
     def drop(self, owner: str) -> None:
         with self._lock:
             self._by_owner.pop(owner, None)

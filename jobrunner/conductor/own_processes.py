@@ -59,6 +59,12 @@ class OwnProcesses:
         self._run_as = run_as
         self._note_left = note_left
         self._wake = wake
+        self._suspects: set[str] = set()
+
+    @property
+    def suspects(self) -> int:
+        """How many suspects were left to processes of their own that are not over; they take no slots."""
+        return len(self._suspects)
 
     def leave(self, job: Job) -> None:
         """Have the supervisor see to a process for a job that was not begun; its claim is passed on there."""
@@ -76,6 +82,7 @@ class OwnProcesses:
 
     def isolate(self, job: Job) -> None:
         """Leave a job that was begun, a suspect, to a process of its own, which takes it over from here."""
+        self._suspects.add(job.id)
         self._held.not_begun([job.id])
         note = f"It runs in a process of its own, since {job.deaths} processes that ran it died."
         try:
@@ -84,6 +91,7 @@ class OwnProcesses:
         except Exception:
             log.exception("job %s could not be left to a process of its own, so it goes back", job.id)
             self._ended.goes_back([job.id], delay=NOT_HANDED_BACK_S)
+            self._suspects.discard(job.id)
             return
         log.warning("job %s: %s", job.id, note)
         self._channel.send("isolate", id=job.id, limits=None, timeout=job.timeout)
@@ -96,6 +104,7 @@ class OwnProcesses:
             self._pool.submit(self._say_why_not, job, message["why"])
         else:
             self._ended.goes_back([message["id"]], delay=message["delay"])
+        self._suspects.discard(message["id"])
         self._wake()
 
     def left(self, message: Message) -> None:
@@ -103,6 +112,7 @@ class OwnProcesses:
         job = self._held.back(message["id"])
         if job is not None and message["by_force"]:
             self._note_left(job)
+        self._suspects.discard(message["id"])
         self._wake()
 
     def _say_why_not(self, job: Job, why: str) -> None:

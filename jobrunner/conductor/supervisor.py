@@ -324,12 +324,12 @@ class Supervisor:
 
     def _reap(self, worker: WorkerProcess, code: int) -> None:
         """A worker has ended: hand its jobs back at once, and start another in its place unless it ended in peace."""
+        self._hear_out(worker)
+        left_nothing = code == 0 and not self._claims.any_of(worker.owner)
         self._forget(worker)
-        if worker.lone is not None:
-            self._apart.ended(worker, worker.lone, code)
-        self._chores.dead.hand_back(worker.owner, on_purpose=worker.ended_on_purpose)
+        self._hand_back(worker, code, left_nothing=left_nothing)
         if worker.ended_on_purpose or (
-            code == 0 and (self.once or self._leave_at is not None or worker.alone)
+            left_nothing and (self.once or self._leave_at is not None or worker.alone)
         ):
             return
         if self.once and not worker.ready and not worker.alone:
@@ -339,6 +339,18 @@ class Supervisor:
         if worker.slot is not None and self._leave_at is None:
             now = boottime()
             self._restarts.died(worker.slot, now=now, lived=now - worker.started)
+
+    def _hear_out(self, worker: WorkerProcess) -> None:
+        """Read what a worker said last: the fork server's word of its end may have been quicker."""
+        while any(key.data is worker for key, _ in self._selector.select(timeout=0)):
+            self._read(worker)
+
+    def _hand_back(self, worker: WorkerProcess, code: int, *, left_nothing: bool) -> None:
+        then = None if worker.lone is None else self._apart.ended(worker, worker.lone, code)
+        if then is not None and left_nothing:
+            then()
+            then = None
+        self._chores.dead.hand_back(worker.owner, on_purpose=worker.ended_on_purpose, then=then)
 
     def _forget(self, worker: WorkerProcess) -> None:
         if worker.channel in self._selector.get_map():

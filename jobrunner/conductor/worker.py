@@ -185,8 +185,9 @@ class Worker:
         return True
 
     def _is_idle(self) -> bool:
+        elsewhere = self.parts.own_processes.suspects
         busy = len(self.held) or len(self.ended) or self.parts.passing or self.parts.aftermath.is_busy
-        return not busy
+        return not (busy or elsewhere)
 
     def _drain(self, board: Board, claiming: Claiming) -> None:
         """Let running jobs come to their ends or atom borders, and tell the board of all of them."""

@@ -82,8 +82,8 @@ class WorkerParts:
         most = 1 if alone else config.conductor.jobs
         pool = futures.ThreadPoolExecutor(most, thread_name_prefix="job")
         self.running = self._make_running(pool)
-        own_processes = self._make_own_processes(pool, outage)
-        self.setting_off = self._make_setting_off(own_processes)
+        self.own_processes = self._make_own_processes(pool, outage)
+        self.setting_off = self._make_setting_off(self.own_processes)
         self.own_job = OwnJob(self.setting_off, owner=owner, lease=config.conductor.lease)
         self.orders = Orders(
             channel,
@@ -93,7 +93,7 @@ class WorkerParts:
             stopping=stopping,
             held=self.held,
             giving_way=self._giving_way,
-            own_processes=own_processes,
+            own_processes=self.own_processes,
             own_job=self.own_job,
             reload=lambda: self.types.reload(self._have_loaded_again),
             wake=wake,

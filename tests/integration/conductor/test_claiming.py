@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from jobrunner.jobs import post
 from jobrunner.model import JobState, Posting
 from jobrunner.persistence.store import board_entry
@@ -26,6 +28,20 @@ def test_once_drains_the_board_and_exits(anywhere: Cluster) -> None:
     anywhere.check_evidence(ids)
     board = anywhere.context.board.count()
     assert (board.waiting, board.delayed, board.claimed) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("how", ["exit", "exit as if it were done"])
+def test_once_is_not_over_before_jobs_that_take_their_processes_along_are(
+    embedded: Cluster, how: str
+) -> None:
+    """Twice with others in a worker, then in processes of their own: those are not left to another conductor."""
+    ids = [embedded.post("deadly", how=how), embedded.post("quick")]
+    conductor = embedded.start(once=True, conductor__processes=1)
+    assert conductor.wait() == 0, conductor.tail()
+    deadly, quick = [embedded.job(job_id) for job_id in ids]
+    assert (deadly.state, quick.state) == (JobState.FAILED, JobState.SUCCEEDED), conductor.tail()
+    assert deadly.error is not None
+    assert deadly.error.kind == "OwnersDied"
 
 
 def test_a_job_behind_a_capability_starts_soon_after_it_is_posted(both: Cluster) -> None:

@@ -174,6 +174,8 @@ class Deadly(Task):  # type: ignore[misc]
         print("about to die", flush=True)
         if how == "exit":
             os._exit(3)
+        if how == "exit as if it were done":
+            os._exit(0)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
