@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobrunner.boards import open_board
@@ -43,11 +44,11 @@ def make_board(config: Config, database: Database) -> Board:
     return board
 
 
-def make_registry(config: Config, *, reload: bool = False) -> Registry:
+def make_registry(config: Config, *, reload: bool = False, directory: Path | None = None) -> Registry:
     """All job types and capabilities that can be found here; what is broken is in its ``problems``."""
     from jobrunner.plugins import load_plugins
 
-    return load_plugins(config.flows.paths or None, reload=reload)
+    return load_plugins(config.flows.paths or None, reload=reload, directory=directory)
 
 
 def run_conductor(config: Config, *, once: bool = False) -> int:
@@ -73,9 +74,18 @@ def make_worker(
     drained: bool = False,
     slots: int | None = None,
     place: int | None = None,
+    directory: str | None = None,
 ) -> Worker:
-    """A worker of a conductor's; see :class:`~jobrunner.conductor.worker.Worker`."""
+    """A worker of a conductor's; see :class:`~jobrunner.conductor.worker.Worker`.
+
+    :param directory: where the conductor was started, if not here
+    """
+    from jobrunner.conductor.directory import come_back
     from jobrunner.conductor.worker import Worker
+
+    def load_registry(reload: bool) -> Registry:
+        come_back(directory)
+        return make_registry(config, reload=reload, directory=Path(directory) if directory else None)
 
     database = make_database(config)
     return Worker(
@@ -83,7 +93,7 @@ def make_worker(
         channel,
         database,
         open_board=lambda: make_board(config, database),
-        load_registry=lambda reload: make_registry(config, reload=reload),
+        load_registry=load_registry,
         owner=owner,
         once=once,
         alone=alone,

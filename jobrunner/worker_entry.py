@@ -68,6 +68,7 @@ def _work(line: socket.socket) -> int:
             drained=setup["drained"],
             slots=setup["slots"],
             place=setup["place"],
+            directory=setup["directory"],
         )
         return worker.run()
     except JobrunnerError as error:

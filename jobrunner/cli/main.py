@@ -13,11 +13,19 @@ from types import ModuleType
 
 from jobrunner.cli import output
 from jobrunner.cli.options import SPELLED_OUT, Parser, add_common, empty_namespace
-from jobrunner.errors import EXIT_INTERRUPTED, EXIT_JOB_FAILED, EXIT_OK, EXIT_USAGE, JobrunnerError
+from jobrunner.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_JOB_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
+    JobrunnerError,
+    UsageError,
+)
 
 EXIT_BROKEN_PIPE = 141
 """What a shell reports for a program that ended because nobody reads its output any more."""
 
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LAST_STREAM = 2
 """The descriptor of stderr; below it those of stdin and stdout."""
@@ -99,6 +107,7 @@ def entry(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(GC_THRESHOLD)
     args = empty_namespace()
     try:
+        _require_directory()
         code = _run(arguments, args)
         sys.stdout.flush()
         return code
@@ -115,6 +124,9 @@ def entry(arguments: Sequence[str] | None = None) -> int:
         _write_no_more()
         return EXIT_BROKEN_PIPE
     except OSError as error:
+        if error.errno in TOO_MANY_FILES:
+            output.say(f"{error.strerror}. Raise the limit (ulimit -n, or LimitNOFILE= in the service).")
+            return EXIT_JOB_FAILED
         if error.errno not in NO_ROOM:
             return _internal(error, args)
         output.say(f"there is no room for what is to be written: {error.strerror}")
@@ -132,6 +144,17 @@ def _open_streams() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _require_directory() -> None:
+    """Configuration, plugins and paths among the options are looked for from here."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "the directory in which this was started does not exist any more",
+            hint='Change to one that does; if it was replaced by another: cd "$PWD"',
+        ) from None
 
 
 def _write_no_more() -> None:

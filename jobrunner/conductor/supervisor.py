@@ -26,6 +26,7 @@ from jobrunner.conductor.channel import Message
 from jobrunner.conductor.chores import Chores
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.crew import Crew
+from jobrunner.conductor.directory import here
 from jobrunner.conductor.footprint import keep_small
 from jobrunner.conductor.forks import ForkServer
 from jobrunner.conductor.keeper import Claims, LeaseKeeper
@@ -69,6 +70,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._forks = ForkServer(config.model_dump(mode="json"), node=self.node)
         self._crew = Crew(config)
+        self._directory = here()
         self._stops = 0
         self._reload = False
         self._leave_at: float | None = None
@@ -227,6 +229,7 @@ class Supervisor:
         setup = {
             **self._crew.setup(slot),
             "once": self.once,
+            "directory": self._directory,
             "log_level": logging.getLevelName(logging.getLogger().getEffectiveLevel()),
         }
         if not self._forks.is_running:

@@ -59,16 +59,20 @@ class Plugin:
     """It is a ``flow.py``, so it is meant to register something."""
 
 
-def load_plugins(paths: Sequence[Path] | None = None, *, reload: bool = False) -> Registry:
+def load_plugins(
+    paths: Sequence[Path] | None = None, *, reload: bool = False, directory: Path | None = None
+) -> Registry:
     """Find and import all plugins; returns the default registry, filled.
 
     ``paths`` stands for the working directory's ``flows/`` and JOBRUNNER_FLOWS. Loading again from the same
     places does nothing, unless ``reload`` is set: then all plugins are imported anew. The registry's contents
     change at once, when loading has ended; job types that are in use stay as they were. Plugins that fail
     become its ``problems``.
+
+    :param directory: what relative paths start from, if not the working directory, which a task may have changed
     """
     with _lock:
-        roots, problems = search_roots(paths)
+        roots, problems = search_roots(paths, directory)
         searched = tuple(f"{root.path}:{root.only or ''}" for root in roots)
         before = default_registry.search_path
         if before == searched and not reload:
@@ -91,11 +95,13 @@ def load_plugins(paths: Sequence[Path] | None = None, *, reload: bool = False) -
 # Where to look
 
 
-def search_roots(paths: Sequence[Path] | None) -> tuple[list[Root], list[PluginProblem]]:
+def search_roots(
+    paths: Sequence[Path] | None, directory: Path | None
+) -> tuple[list[Root], list[PluginProblem]]:
     """The plugin directories that exist, each once, and what is wrong with the others."""
     problems: list[PluginProblem] = []
     roots: dict[Path, Root] = {}
-    for root in _candidates(paths):
+    for root in _candidates(paths, directory or Path()):
         if os.path.isdir(root.path):  # as for FlowsFinder, false for what this user may not see
             roots.setdefault(root.path, root)
         elif root.named_by:
@@ -104,15 +110,15 @@ def search_roots(paths: Sequence[Path] | None) -> tuple[list[Root], list[PluginP
     return list(roots.values()), problems
 
 
-def _candidates(paths: Sequence[Path] | None) -> Iterator[Root]:
+def _candidates(paths: Sequence[Path] | None, directory: Path) -> Iterator[Root]:
     yield own_root()
     if paths is not None:
-        yield from (Root(path=_resolved(path), named_by="the configuration") for path in paths)
+        yield from (Root(path=_resolved(directory, path), named_by="the configuration") for path in paths)
         return
-    yield Root(path=_resolved(Path(importing.TOP)))
+    yield Root(path=_resolved(directory, Path(importing.TOP)))
     for entry in os.environ.get(PATH_VARIABLE, "").split(os.pathsep):
         if entry.strip():
-            yield Root(path=_resolved(Path(entry.strip())), named_by=PATH_VARIABLE)
+            yield Root(path=_resolved(directory, Path(entry.strip())), named_by=PATH_VARIABLE)
 
 
 def own_root() -> Root:
@@ -125,8 +131,8 @@ def own_root() -> Root:
     return Root(path=beside / importing.TOP, only=BUILTIN if installed else None)
 
 
-def _resolved(path: Path) -> Path:
-    return path.expanduser().resolve()
+def _resolved(directory: Path, path: Path) -> Path:
+    return (directory / path.expanduser()).resolve()
 
 
 # What is there

@@ -87,7 +87,7 @@ class Conductor:
             self.process = warm.start(
                 ["run", *(["--once"] if once else [])],
                 env=environment,
-                cwd=cluster.directory,
+                cwd=cluster.working_directory,
                 stdout=log,
                 stderr=log,
                 cold=cluster.cold,
@@ -180,6 +180,7 @@ class Cluster:
         cold: bool = False,
     ) -> None:
         self.directory = directory
+        self.working_directory = self.directory
         self.cold = cold
         self.evidence_path = directory / "evidence"
         self.environment = {

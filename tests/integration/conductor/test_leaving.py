@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 
 import pytest
 
-from jobrunner.model import CancelMode, JobState
+from jobrunner.jobs import post
+from jobrunner.model import CancelMode, JobState, Posting
+from jobrunner.persistence.store import board_entry
 from tests.support.conductors import Cluster, lives
 
 PLUGIN = '''
@@ -109,16 +112,34 @@ def test_sighup_loads_new_plugins(embedded: Cluster) -> None:
     embedded.environment["JOBRUNNER_FLOWS"] += f":{plugins}"
     alice = embedded.start("alice")
     (plugins / "more" / "fresh.py").write_text(PLUGIN)
-    now_ms = time.time_ns() // 1_000_000
-    from jobrunner.jobs import post
-    from jobrunner.model import Posting
-    from jobrunner.persistence.store import board_entry
-
-    [(job_id, _)] = embedded.context.store.insert([Posting(type="brand_new")], now_ms=now_ms)
-    assert post.put_on_board(embedded.context, [board_entry(embedded.job(job_id))])
+    job_id = _posted_unseen(embedded)
     alice.signal(signal.SIGHUP)
     embedded.succeeded(job_id)
     assert alice.process.poll() is None
+
+
+def test_a_working_directory_that_is_replaced_is_found_again(embedded: Cluster) -> None:
+    """As deployments do it: a process has no working directory from then on, whatever takes the old one's place."""
+    place = embedded.working_directory = embedded.directory / "work"
+    (place / "flows" / "more").mkdir(parents=True)
+    alice = embedded.start("alice", conductor__processes=1)
+    shutil.rmtree(place)
+    (place / "flows" / "more").mkdir(parents=True)
+    (place / "flows" / "more" / "fresh.py").write_text(PLUGIN)
+    first = _posted_unseen(embedded)
+    alice.signal(signal.SIGHUP)
+    embedded.succeeded(first)
+    alice.workers()[0].kill()
+    embedded.succeeded(_posted_unseen(embedded))
+    assert "internal error" not in alice.log
+
+
+def _posted_unseen(cluster: Cluster) -> str:
+    """A job of a type that only the conductor has."""
+    now_ms = time.time_ns() // 1_000_000
+    [(job_id, _)] = cluster.context.store.insert([Posting(type="brand_new")], now_ms=now_ms)
+    assert post.put_on_board(cluster.context, [board_entry(cluster.job(job_id))])
+    return job_id
 
 
 def test_a_running_job_is_cancelled_from_outside(networked: Cluster) -> None:

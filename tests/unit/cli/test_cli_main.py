@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import subprocess
 import sys
@@ -103,6 +104,11 @@ def test_common_options_stand_before_or_after_the_command(monkeypatch: pytest.Mo
             1,
             "jobrunner: an internal error: ValueError: oh\n  (run with -v for the traceback)\n",
         ),
+        (
+            OSError(errno.EMFILE, "Too many open files"),
+            1,
+            "jobrunner: Too many open files. Raise the limit (ulimit -n, or LimitNOFILE= in the service).\n",
+        ),
         (SystemExit(7), 7, ""),
     ],
 )
@@ -162,6 +168,13 @@ def in_shell(command: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_a_directory_that_was_removed_is_told_in_plain_words() -> None:
+    done = in_shell('d=$(mktemp -d); cd "$d"; rmdir "$d"; $python -m jobrunner types')
+    assert done.returncode == 2
+    assert "the directory in which this was started does not exist any more" in done.stderr
+    assert "internal error" not in done.stderr
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
