@@ -251,6 +251,8 @@ class Supervisor:
                 self._restarts.could_not_start(slot, now=now)
 
     def _read(self, worker: WorkerProcess) -> None:
+        if self._crew.get(worker.owner) is not worker:
+            return  # it could not be forked, as was read a moment ago: its line was readable since it had ended
         received = worker.channel.receive()
         if received is None:
             # It closed its line: it has ended, or is of no use any more.
