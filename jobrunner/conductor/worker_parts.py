@@ -17,6 +17,7 @@ from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.claiming import Claiming
 from jobrunner.conductor.ended import EndedJobs
 from jobrunner.conductor.giving_way import GivingWay
+from jobrunner.conductor.job_threads import JobThreads
 from jobrunner.conductor.known_types import KnownTypes
 from jobrunner.conductor.leases import HeldJobs
 from jobrunner.conductor.misfits import Misfits
@@ -80,7 +81,7 @@ class WorkerParts:
         self.misfits = Misfits(database, lambda: self.types.registry, fits=self.types.fits, found=wake)
         self._giving_way = GivingWay(config.conductor.give_way)
         most = 1 if alone else config.conductor.jobs
-        pool = futures.ThreadPoolExecutor(most, thread_name_prefix="job")
+        pool = JobThreads(most, thread_name_prefix="job")
         self.running = self._make_running(pool)
         self.own_processes = self._make_own_processes(pool, outage)
         self.setting_off = self._make_setting_off(self.own_processes)
