@@ -50,7 +50,9 @@ _URLS = "Use sqlite:////path, mysql+pymysql://user:password@host/db or postgresq
 _AWAY_HINT = "Is it running, and do host, port and account in persistence.url fit?"
 _AWAY_HINTS = {"sqlite": "Is there room on its disk, and may this account write the file and its directory?"}
 _FULL_HINT = "Make room on the disk of the database's server: what waits for that is written then."
-_CROWDED_HINT = "Raise max_connections there, or have fewer connections: persistence.pool_size, conductor.processes, others."
+_CROWDED_HINT = (
+    "Raise max_connections there, or have fewer connections: persistence.pool_size, conductor.processes."
+)
 _REFUSED_HINT = (
     "Are account and password right (persistence.url, persistence.password or password_file)? Does the database "
     "exist, and may the account use, make and change its tables?"

@@ -158,7 +158,7 @@ class Writer:
                     return
                 if pause == RETRY_MAX_S and time.monotonic() - said > LOG_EVERY_S:
                     said = time.monotonic()
-                    log.warning("%s Trying again for %.0f s.", self._words(error), deadline - said)
+                    log.warning("%s. Trying again for %.0f s.", self._words(error), deadline - said)
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (spreads retries, protects nothing)
             pause = min(pause * 2, RETRY_MAX_S)
         if said:
@@ -197,7 +197,7 @@ class Writer:
 
     def _words(self, error: Exception) -> str:
         explained = self.database.explain(error) if isinstance(error, SQLAlchemyError) else error
-        return str(explained)
+        return str(explained).rstrip(".")
 
 
 def _may_pass(error: BaseException) -> bool:
