@@ -124,9 +124,14 @@ class Apart:
                 self._start(None)
         except OSError as error:
             log.warning("no spare process could be started: %s", error)
+            self._jobs.spare_failed(now)
         for spare in spares(self._workers())[: max(0, -missing)]:
             spare.dismissed = True
             spare.channel.send("stop")
+
+    def spare_failed(self) -> None:
+        """A spare could not be forked, or ended before it was ready."""
+        self._jobs.spare_failed(boottime())
 
     def give_back(self, job: LoneJob, *, why: str | None = None) -> None:
         """Nobody takes a job over: whoever claimed it hands it back."""

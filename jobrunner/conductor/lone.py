@@ -19,6 +19,8 @@ ACQUITTED_S = 5.0
 SPARES = 2
 SPARE_S = 60.0
 """So long after the last such job that many spares are kept; after that one, if there are types of such jobs."""
+SPARE_PAUSE_S = 5.0
+"""No spare is made for so long after one could not be, or ended before it was ready: there is no room for it."""
 SETTLED_S = 2.0
 """A conductor that has just started has other things to do than to make a spare that nobody has asked for."""
 BEGINS_S, TAKES_S = 0.1, 1.0
@@ -39,6 +41,7 @@ class LoneJobs:
         self._suspects: deque[LoneJob] = deque()
         self._waiting: deque[LoneJob] = deque()
         self._wanted_at: float | None = None
+        self._spares_after = 0.0
 
     def __len__(self) -> int:
         return len(self._suspects) + len(self._waiting)
@@ -67,7 +70,12 @@ class LoneJobs:
         """How many spares are to be started now; less than 0: so many are to be ended."""
         workers = list(workers)
         missing = self._spares_wanted(workers, now) - len(spares(workers))
-        return min(0, missing) if any(_is_about_to_begin(worker, now) for worker in workers) else missing
+        later = now < self._spares_after or any(_is_about_to_begin(worker, now) for worker in workers)
+        return min(0, missing) if later else missing
+
+    def spare_failed(self, now: float) -> None:
+        """A spare could not be made, or ended before it was ready."""
+        self._spares_after = now + SPARE_PAUSE_S
 
     def _spares_wanted(self, workers: Iterable[WorkerProcess], now: float) -> int:
         if self._wanted_at is not None and now - self._wanted_at < SPARE_S:

@@ -321,6 +321,8 @@ class Supervisor:
             self._apart.give_back(worker.lone)
         elif worker.slot is not None:
             self._restarts.could_not_start(worker.slot, now=boottime())
+        else:
+            self._apart.spare_failed()
 
     def _reap_ended(self) -> None:
         for worker in self._crew:
@@ -352,6 +354,8 @@ class Supervisor:
 
     def _hand_back(self, worker: WorkerProcess, code: int, *, left_nothing: bool) -> None:
         then = None if worker.lone is None else self._apart.ended(worker, worker.lone, code)
+        if worker.alone and worker.lone is None and not worker.ready:
+            self._apart.spare_failed()
         if then is not None and left_nothing:
             then()
             then = None

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 import pytest
 
 from jobrunner.conductor.channel import Channel
-from jobrunner.conductor.lone import ACQUITTED_S, SETTLED_S, SPARE_S, SPARES, SUSPECTS, LoneJobs, spares
+from jobrunner.conductor.lone import (
+    ACQUITTED_S,
+    SETTLED_S,
+    SPARE_PAUSE_S,
+    SPARE_S,
+    SPARES,
+    SUSPECTS,
+    LoneJobs,
+    spares,
+)
 from jobrunner.conductor.process import LoneJob, WorkerProcess
 from jobrunner.policies import RunLimits
 
@@ -80,6 +89,15 @@ def test_spares_are_wanted_while_such_jobs_come(channel: Channel) -> None:
     assert waiting.spares_missing(there, SPARE_S + 1) == -1
     there[0].dismissed = True
     assert waiting.spares_missing(there, SPARE_S + 1) == 0
+
+
+def test_after_a_spare_that_failed_there_is_a_pause(channel: Channel) -> None:
+    waiting = LoneJobs(4)
+    waiting.add(lone("own"), 0.0)
+    waiting.spare_failed(1.0)
+    assert waiting.spares_missing([], 1.1) == 0
+    assert waiting.spares_missing([runs(channel, None) for _ in range(SPARES + 1)], 1.1) == -1
+    assert waiting.spares_missing([], 1.0 + SPARE_PAUSE_S) == SPARES
 
 
 def test_one_waits_where_there_are_types_of_such_jobs(channel: Channel) -> None:
