@@ -137,7 +137,7 @@ def job_row(job: Job, now_ms: int) -> list[Cell | str]:
 def about(job: Job, limit: int = 120) -> str:
     """What is most worth knowing: why it failed, else why it waits, else its parameters."""
     if job.error is not None:
-        return text.shorten(text.clean(job.error.message), limit)
+        return text.shorten(text.clean(job.error.message or job.error.kind), limit)
     if job.note and not job.state.is_terminal:
         return text.shorten(text.clean(job.note), limit)
     if waits := waits_for(job, times.now_ms()):

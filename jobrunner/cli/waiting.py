@@ -127,4 +127,4 @@ def end_in_words(job: Job) -> str:
     words = f"job {job.short_id} ({text.clean(job.type)}) {how}"
     if job.error is None or (job.state is JobState.CANCELLED and not is_skipped(job)):
         return words
-    return f"{words}: {text.clean(job.error.message)}"
+    return f"{words}: {text.clean(job.error.message or job.error.kind)}"

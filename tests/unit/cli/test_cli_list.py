@@ -33,6 +33,12 @@ def test_a_jobs_row_tells_how_long_it_took() -> None:
     assert "1m00s ago" in row
 
 
+def test_an_error_without_words_is_told_by_its_kind() -> None:
+    failed = made_up_job(JobState.FAILED, error=JobError(kind="MemoryError", message="", atom="copy"))
+    assert about(failed) == "MemoryError"
+    assert end_in_words(failed).endswith(" failed in copy: MemoryError")
+
+
 def test_every_end_has_words() -> None:
     error = JobError(kind="OSError", message="no space", atom="copy")
     for state, words in {
