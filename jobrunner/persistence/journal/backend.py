@@ -2,15 +2,20 @@
 
 ``{"connection": "jobrunner+sqlite:///path"}`` (or ``jobrunner+mysql+pymysql://...``, ``jobrunner+postgresql+psycopg://...``)
 in TaskFlow's own ``backends.fetch`` gives one. Such a program gets the same promises as jobrunner's conductor, without
-the fence: nobody else may write the same flow meanwhile. Reads see what was recorded before them.
+the fence: nobody else may write the same flow while it runs. Reads see what was recorded before them.
 
-Costs: ``update_*`` none, but for an atom that is about to run or revert and for a flow that ends (one commit each,
-shared); ``save_logbook`` one transaction; ``get_*`` one commit if something is pending, and one query a table.
+A flow is kept in memory while an engine runs it, from RESUMING or RUNNING until it ends. What is changed of a flow that
+nobody runs is committed before the call returns, and then forgotten: another process may run it next, and this one end.
+
+Costs: ``update_*`` none while a flow runs, but for an atom that is about to run or revert and for the flow's end (one
+commit each, shared), and one commit and one query a table while it does not; ``save_logbook`` one transaction;
+``get_*`` one commit if something is pending, and one query a table.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -20,12 +25,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from taskflow import exceptions as exc
 from taskflow import states
 from taskflow.persistence import base, models
+from taskflow.storage import Storage
 
 from jobrunner.errors import JobrunnerError, LeaseLost, NotStorable
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal import books
 from jobrunner.persistence.journal.books import load_flow
-from jobrunner.persistence.journal.flow import FlowJournal
+from jobrunner.persistence.journal.flow import UNDER_WAY, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.tables import atomdetails, flowdetails, logbooks
@@ -33,7 +39,6 @@ from jobrunner.persistence.tables import atomdetails, flowdetails, logbooks
 __all__ = ["JournalBackend", "JournalConnection", "load_flow"]
 
 SCHEME_PREFIX = "jobrunner+"
-_FLOW_ENDS = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED, states.SUSPENDED})
 
 
 class JournalBackend(base.Backend):
@@ -44,12 +49,20 @@ class JournalBackend(base.Backend):
 
     It blocks by itself before an atom runs or reverts and when a flow ends. jobrunner's own engine does without: it
     speaks to its flow's journal, and asks for its barriers where they cost least.
+
+    It may be used again after it was closed, and in a process that was forked from the one that made it, which has no
+    part in what that has under way.
     """
 
     def __init__(self, conf: Any = None, *, writer: Writer | None = None) -> None:
         super().__init__(conf)
         self._owns_writer = writer is None
-        self.writer = writer or _own_writer(self._conf)
+        self._of_other_processes: list[Writer] = []
+        self._begin(writer or _own_writer(self._conf))
+
+    def _begin(self, writer: Writer) -> None:
+        self._pid = os.getpid()
+        self.writer = writer
         self.flows: dict[str, FlowJournal] = {}
         self.flow_of_atom: dict[str, str] = {}
         self.lock = threading.RLock()
@@ -59,10 +72,15 @@ class JournalBackend(base.Backend):
         return self.writer.database
 
     def get_connection(self) -> JournalConnection:
+        if self._owns_writer and self._pid != os.getpid():
+            self._of_other_processes.append(self.writer)  # never to be stopped here, nor collected
+            self._begin(_own_writer(self._conf))
         return JournalConnection(self)
 
     def adopt(self, flow: FlowJournal, detail: models.FlowDetail) -> None:
         """Record this flow through ``flow``; for an owner that loaded or made it."""
+        if self._owns_writer:
+            self.writer.start()
         with self.lock:
             self.flows[flow.flow_id] = flow
         self.note_atoms(flow, detail)
@@ -76,13 +94,16 @@ class JournalBackend(base.Backend):
     def forget(self, flow: FlowJournal) -> None:
         """Let go of a flow; nothing pending of it is written any more."""
         with self.lock:
-            self.flows.pop(flow.flow_id, None)
-            for atom in [atom for atom, owner in self.flow_of_atom.items() if owner == flow.flow_id]:
-                del self.flow_of_atom[atom]
+            if self.flows.get(flow.flow_id) is flow:  # another thread may be at the same flow anew
+                del self.flows[flow.flow_id]
+                for atom in [atom for atom, owner in self.flow_of_atom.items() if owner == flow.flow_id]:
+                    del self.flow_of_atom[atom]
         self.writer.close(flow)
 
     def close(self) -> None:
-        """Write what is pending and let go of all flows. Closing twice is fine."""
+        """Write what is pending and let go of all flows. Closing twice is fine, and so is using it again."""
+        if self._owns_writer and self._pid != os.getpid():
+            return  # nothing here is this process's
         if self._owns_writer:
             self.writer.stop()
             self.database.close()
@@ -95,9 +116,7 @@ class JournalBackend(base.Backend):
 
 def _own_writer(conf: Any) -> Writer:
     url = str(conf.get("connection", "")).removeprefix(SCHEME_PREFIX)
-    writer = Writer(Database(url), patience=float(conf.get("patience", 300.0)))
-    writer.start()
-    return writer
+    return Writer(Database(url), patience=float(conf.get("patience", 300.0)))
 
 
 class JournalConnection(base.Connection):
@@ -138,30 +157,52 @@ class JournalConnection(base.Connection):
         """Record an atom; raises NotFound if no flow has it, NotStorable if it cannot be stored."""
         with _failures(f"Failed updating atom details with uuid '{atom_detail.uuid}'"):
             flow = self._flow_of_atom(atom_detail.uuid)
-            if flow.record_atom(atom_detail):
-                flow.barrier()
+            with self._at_rest(flow) if not flow.is_under_way else contextlib.nullcontext():
+                if flow.record_atom(atom_detail) or flow.error is not None:
+                    flow.barrier()
             return atom_detail
 
     def update_flow_details(self, flow_detail: models.FlowDetail) -> models.FlowDetail:
         """Record a flow and the atoms that are new in it; raises NotFound if it was never saved in a logbook."""
         with _failures(f"Failed updating flow details with uuid '{flow_detail.uuid}'"):
+            if flow_detail.state == states.RESUMING:
+                self._let_go_of(flow_detail.uuid)
             flow = self._flow(flow_detail.uuid)
-            if flow.record_flow(flow_detail):
-                self._backend.note_atoms(flow, flow_detail)
-            if flow_detail.state in _FLOW_ENDS:
-                flow.barrier()
-                self._backend.forget(flow)  # whoever goes on with it finds it in the store
+            goes_on = flow_detail.state in UNDER_WAY or _is_half_injected(flow_detail)
+            with contextlib.nullcontext() if goes_on else self._at_rest(flow):
+                if flow.record_flow(flow_detail):
+                    self._backend.note_atoms(flow, flow_detail)
             return flow_detail
 
     def save_logbook(self, book: models.LogBook) -> models.LogBook:
         """Commit a logbook and all that is in it; what the store has beyond that stays, and is in the answer."""
         with _failures(f"Failed saving logbook '{book.uuid}'"):
             self._database.retrying(lambda connection: books.save_book(connection, book))
-            flows = [self._saved_flow(detail, book.uuid) for detail in book]
-            self.backend.writer.flush(*flows)
-            for flow in flows:
-                flow.barrier()  # raises what went wrong
+            with contextlib.ExitStack() as at_rest:
+                flows = [self._saved_flow(detail, book.uuid) for detail in book]
+                for flow in flows:
+                    if not flow.is_under_way:
+                        at_rest.enter_context(self._at_rest(flow))
+                self.backend.writer.flush(*flows)
+                for flow in flows:
+                    flow.barrier()  # raises what went wrong
             return self.get_logbook(book.uuid)
+
+    @contextlib.contextmanager
+    def _at_rest(self, flow: FlowJournal) -> Iterator[None]:
+        """Commit what is recorded of a flow that nobody runs, and let go of it: what is known of it may be old soon."""
+        try:
+            yield
+            flow.barrier()
+        finally:
+            self._backend.forget(flow)
+
+    def _let_go_of(self, flow_id: str) -> None:
+        """What an engine that crashed here has left is old by now, if another process went on with the flow."""
+        flow = self._backend.flows.get(flow_id)
+        if flow is not None:
+            self._flush([flow])
+            self._backend.forget(flow)
 
     def _saved_flow(self, detail: models.FlowDetail, book_id: str) -> FlowJournal:
         try:
@@ -272,6 +313,14 @@ class JournalConnection(base.Connection):
             if flow_id is None:
                 raise exc.NotFound(f"No atom details found with uuid '{atom_id}'")
         return self._flow(flow_id)
+
+
+def _is_half_injected(flow_detail: models.FlowDetail) -> bool:
+    """Whether TaskFlow is about to record a flow's parameters: it makes their atom first, and then says what they are.
+
+    A flow whose record ends between the two cannot be loaded any more, so they are committed as one.
+    """
+    return any(atom.name == Storage.injector_name and atom.results is None for atom in flow_detail)
 
 
 def _delete_all(connection: sa.Connection) -> None:

@@ -32,6 +32,8 @@ OutputSource = Callable[[], tuple[list[OutputChunk], "tuple[int, int] | None"]]
 _LONG = ("meta", "results", "failure", "revert_results", "revert_failure")
 """The columns of flows and atoms whose texts are as long as somebody's values."""
 _STARTS = frozenset({states.RUNNING, states.REVERTING})
+UNDER_WAY = frozenset({states.RESUMING, states.RUNNING, states.SUSPENDING})
+"""The states of a flow that an engine runs; in all others nobody does."""
 _ENDS = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED, states.REVERT_FAILURE})
 
 
@@ -126,6 +128,11 @@ class FlowJournal:
     def error(self) -> BaseException | None:
         """Why nothing more can be recorded: LeaseLost, or what made writing fail for good."""
         return self._error
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether an engine runs the flow, going by its state."""
+        return self._flow_known["state"] in UNDER_WAY
 
     def fail(self, error: BaseException) -> None:
         """Record nothing from now on; every barrier raises ``error``. The first error stays."""
