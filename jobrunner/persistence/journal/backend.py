@@ -228,19 +228,22 @@ class JournalConnection(base.Connection):
 
     def get_logbook(self, book_uuid: str, lazy: bool = False) -> models.LogBook:
         with _failures(f"Failed getting logbook '{book_uuid}'"):
-            self._flush_book(book_uuid)
-            with self._database.read() as connection:
-                book = books.load_book(connection, book_uuid, lazy=lazy)
+            book = self._find_logbook(book_uuid, lazy=lazy)
             if book is None:
                 raise exc.NotFound(f"No logbook found with uuid '{book_uuid}'")
             return book
+
+    def _find_logbook(self, book_uuid: str, *, lazy: bool) -> models.LogBook | None:
+        self._flush_book(book_uuid)
+        with self._database.read() as connection:
+            return books.load_book(connection, book_uuid, lazy=lazy)
 
     def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
         with _failures("Failed getting logbooks"):
             with self._database.read() as connection:
                 ids = list(connection.execute(sa.select(logbooks.c.uuid)).scalars())
-            found = [self.get_logbook(book_id, lazy=lazy) for book_id in ids]
-        yield from found
+            found = [self._find_logbook(book_id, lazy=lazy) for book_id in ids]
+        yield from (book for book in found if book is not None)  # others are gone since they were listed
 
     def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[models.FlowDetail]:
         with _failures(f"Failed getting flow details in logbook '{book_uuid}'"):

@@ -16,7 +16,7 @@ from taskflow.persistence import backends, models
 from taskflow.storage import Storage
 
 from jobrunner.errors import StoreUnavailable
-from jobrunner.persistence.journal.backend import JournalBackend
+from jobrunner.persistence.journal.backend import JournalBackend, JournalConnection
 
 RAN: list[str] = []
 FAIL_IN_STEP: list[JournalBackend] = []
@@ -132,6 +132,23 @@ def test_no_atom_starts_when_nothing_can_be_recorded_and_the_flow_goes_on_later(
     run.run()
     assert RAN == ["one", "one", "two"]
     assert seen_by(ours, detail).state == states.SUCCESS
+
+
+def test_a_logbook_that_is_destroyed_while_all_are_read_is_left_out(
+    ours: JournalBackend, other: JournalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = [models.LogBook(name) for name in ("stays", "goes")]
+    for book in books:
+        ours.get_connection().save_logbook(book)
+    find = JournalConnection._find_logbook
+
+    def find_later(connection: JournalConnection, book_id: str, *, lazy: bool) -> models.LogBook | None:
+        if book_id == books[1].uuid:
+            other.get_connection().destroy_logbook(book_id)
+        return find(connection, book_id, lazy=lazy)
+
+    monkeypatch.setattr(JournalConnection, "_find_logbook", find_later)
+    assert [book.name for book in ours.get_connection().get_logbooks()] == ["stays"]
 
 
 def test_a_closed_backend_opens_again(ours: JournalBackend) -> None:
