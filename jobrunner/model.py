@@ -130,18 +130,24 @@ class Posting:
     priority: Priority | None = None
     """None: the job type's own, else NORMAL."""
     available_ms: int | None = None
+    """Not to be started before: milliseconds since 1970, UTC."""
     idempotency_key: str | None = None
+    """The same posting again, under the same key, finds the job of before."""
     properties: Mapping[str, Json] = field(default_factory=dict)
+    """What people want to know of the job; short texts, numbers and truths are tags, by which it can be found."""
     timeout: float | None = None
+    """Seconds that an attempt may run; None: as the job type says."""
     author: str | None = None
     expires_ms: int | None = None
-    """A job that nobody started by then ends as EXPIRED."""
+    """A job that nobody started by then ends as EXPIRED: milliseconds since 1970, UTC."""
     policies: Policies = NO_POLICIES
     failover_ms: int | None = None
-    """When a job that only prefers ``node`` goes to any other; None: never. Follows from its policies."""
+    """When a job that only prefers ``node`` goes to any other; None: never. Follows from its policies, as all times in
+    milliseconds since 1970; not to be given."""
     unique_key: str | None = None
-    """Of open jobs with the same key there is one at most."""
+    """Of open jobs with the same key there is one at most. Follows from the job type; not to be given."""
     jobset_id: str | None = None
+    """Given by ``post_set``, and by nobody else."""
     after: tuple[After, ...] = ()
     """The jobs that come first; the job is BLOCKED until they have ended."""
 

@@ -62,12 +62,12 @@ class Waits(abc.ABC):
 
 
 def sleep(duration: Duration) -> None:
-    """Wait for so many seconds, counted from when the task first came here."""
+    """Wait for so many seconds, counted from when the task first came here; raises UsageError if they are no time."""
     sleep_until_ms(times.now_ms() + round(_seconds(duration) * 1000))
 
 
 def sleep_until(moment: datetime) -> None:
-    """Wait for a time; one without a zone is the conductor's local time."""
+    """Wait for a time; one without a zone is the conductor's local time. Raises UsageError for what is no datetime."""
     if not isinstance(moment, datetime):
         raise UsageError(f"{moment!r} is no time to sleep until.", hint="Give a datetime.")
     sleep_until_ms(int(moment.timestamp() * 1000))
@@ -84,6 +84,8 @@ def sleep_until_ms(until_ms: int) -> None:
 
 def wait_for_signal(name: str, timeout: Duration | None = None) -> Any:
     """The data of the next signal of that name, as ``jobrunner signal`` sent it; signals wait for tasks as well.
+
+    Raises UsageError for a bad name or time, OutsideConductor if no conductor runs the task and nobody gave it signals.
 
     :param timeout: seconds, counted from when the task first came here; raises SignalTimedOut when they have passed
     """

@@ -30,6 +30,9 @@ AFTER_LIMIT = 10_000
 def check_envelope(posting: Posting) -> Posting:
     """The posting, with its properties as they are stored; raises InvalidParameters or PostingTooLarge."""
     _require(isinstance(posting.type, str), "the job type", posting.type, "text")
+    _require(
+        posting.jobset_id is None, "the jobset", posting.jobset_id, "left out: `post_set` posts jobs as a set"
+    )
     for what, values in (("the parameters", posting.parameters), ("the properties", posting.properties)):
         _require(isinstance(values, Mapping), what, values, "named values")
     for what, text in (("the node", posting.node), ("the author", posting.author)):

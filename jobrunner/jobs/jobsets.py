@@ -83,7 +83,7 @@ def _check_holds(holds: Sequence[Hold]) -> None:
     try:
         for hold in holds:
             check_hold(hold)
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise InvalidParameters(f"the jobset cannot hold that: {error}") from None
 
 

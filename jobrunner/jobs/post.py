@@ -45,7 +45,7 @@ class Posted:
 
 
 def post(context: JobContext, posting: Posting) -> Posted:
-    """Post one job; see :func:`post_many`. Its flow is compiled as well: InvalidFlow is raised here, not later.
+    """Post one job; raises what :func:`post_many` does, and InvalidFlow, since its flow is compiled as well.
 
     A flow that was found sound is not compiled again when the same is posted within some seconds: compiling costs more
     than sending, and for other parameters it is done (``JobType.require_sound``).
@@ -61,8 +61,8 @@ def post_many(context: JobContext, postings: Sequence[Posting]) -> list[Posted]:
     """Post jobs, all or none: each is validated first, then all are committed, then they go on the board.
 
     Whether their flows compile is left to the conductor. Raises UnknownJobType, UnknownCapability,
-    InvalidParameters, PostingTooLarge or DuplicateKey, and stores nothing then; StoreUnavailable if the database is
-    away.
+    InvalidParameters, PostingTooLarge, DuplicateKey, or JobNotFound for a job to come after that is not there, and
+    stores nothing then; StoreUnavailable if the database is away.
     """
     checked = [check(context, posting) for posting in postings]
     if any(posting.after for posting in checked):

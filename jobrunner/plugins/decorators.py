@@ -154,7 +154,7 @@ def register_job(name: str | None = None) -> Callable[[Function], Function]: ...
 
 def register_job(name: Any = None) -> Any:
     """Register a function of the classic form: ``function(args=None)`` parses its arguments and calls
-    ``post_job``.
+    ``post_job``. Raises PluginError for what cannot be registered.
     """
     if callable(name):
         return register_job()(name)
@@ -188,7 +188,8 @@ def register_capability(name: Any = None, *, timeout: Duration | None = None) ->
     run.
 
     With a second parameter it takes what follows the colon in ``name:argument``. It may return a Verdict to
-    say why. An answer that takes longer than ``timeout`` counts as no.
+    say why. An answer that takes longer than ``timeout`` (as people write it, or seconds) counts as no. Raises
+    PluginError for what cannot be registered.
     """
     if callable(name):
         return register_capability()(name)
@@ -214,7 +215,12 @@ def capability_names(capabilities: Names | str | Callable[..., Any]) -> tuple[st
 
     Raises PluginError for a function that is not registered, or what is neither name nor function.
     """
-    given = [capabilities] if isinstance(capabilities, str) or callable(capabilities) else list(capabilities)
+    if isinstance(capabilities, str) or callable(capabilities):
+        given = [capabilities]
+    elif isinstance(capabilities, Iterable):
+        given = list(capabilities)
+    else:
+        raise PluginError(f"{capabilities!r} are no capabilities: give names, or functions")
     return tuple(sorted({_capability_name(one) for one in given}))
 
 

@@ -139,6 +139,8 @@ REFUSED: dict[str, dict[str, Any]] = {
     "policies that are none": {"type": "echo", "policies": {"retry": {"attempts": 3}}},
     "a retry that is none": {"type": "echo", "policies": Policies(retry="often")},  # type: ignore[arg-type]
     "a policy of other values": {"type": "echo", "policies": Policies(critical=[1])},  # type: ignore[arg-type]
+    "a jobset of somebody else's": {"type": "echo", "jobset_id": "00000000-0000-0000-0000-000000000000"},
+    "a jobset that is no id": {"type": "echo", "jobset_id": SQL},
     "a time limit that is none": {"type": "echo", "timeout": math.nan},
     "a time limit below nothing": {"type": "echo", "timeout": -5.0},
     "a time limit of too many digits": {"type": "echo", "timeout": 10**400},

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobrunner.errors import EXIT_USAGE, JobrunnerError
-from jobrunner.jobs import look, post
+from jobrunner.errors import EXIT_USAGE, InvalidParameters, JobrunnerError
+from jobrunner.jobs import jobsets, look, post
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import Posting
 from tests.acceptance.hostile.conftest import Place
@@ -24,6 +24,11 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud8
 def test_there_are_enough_of_them() -> None:
     assert len(REFUSED) >= 40
     assert len(COMMANDS) >= 40
+
+
+def test_what_a_jobset_cannot_hold_is_refused_in_words(context: JobContext) -> None:
+    with pytest.raises(InvalidParameters, match="the jobset cannot hold that"):
+        jobsets.post_set(context, [Posting(type="echo")], holds=["db"])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("posting", REFUSED.values(), ids=REFUSED)

@@ -99,6 +99,8 @@ def test_capabilities_can_be_given_as_functions(registry: Registry) -> None:
     assert capability_names("fast") == ("fast",)
     with pytest.raises(PluginError, match="is not a capability: give a name, or a function with @register"):
         capability_names([len])
+    with pytest.raises(PluginError, match="5 are no capabilities: give names, or functions"):
+        capability_names(5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
