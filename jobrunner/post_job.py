@@ -65,7 +65,8 @@ def post_job(
     finds in its store. All three are JSON. The job runs where all ``capabilities`` are met. With ``hierarchy`` the flow
     is printed as a tree, and nothing is posted.
 
-    Raises UnknownJobType, UnknownCapability, InvalidParameters, PostingTooLarge, InvalidFlow or StoreUnavailable.
+    Raises UnknownJobType, UnknownCapability, InvalidParameters, PostingTooLarge, InvalidFlow or StoreUnavailable; in a
+    program also ConfigError and SchemaOutOfDate.
     """
     from jobrunner.plugins import classic_posting
 

@@ -275,6 +275,14 @@ def test_the_how_tos_program_schedules_a_job(jobrunner: CommandLine) -> None:
     assert job["expires_ms"] - job["available_ms"] == 2 * 3_600_000
 
 
+def test_a_program_posts_and_cancels_what_nobody_runs(jobrunner: CommandLine) -> None:
+    fine(jobrunner, "db", "upgrade")
+    (program,) = blocks(page("reference/python.md"), "python")
+    assert "timeout=2)" in program.text
+    said = run_python(jobrunner, "-c", program.text.replace("timeout=2)", "timeout=0.1)"))
+    assert said == "CANCELLED\n"
+
+
 def test_the_capabilities_of_the_how_to_decide(jobrunner: CommandLine) -> None:
     jobrunner.write(files(page("howto/capabilities.md")))
     assert "has_command:ffmpeg, min_free_memory:2GiB" in fine(jobrunner, "types", "convert")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import jobrunner
 from jobrunner import errors
 from jobrunner.cli.main import COMMANDS, build_parser
 from jobrunner.cli.options import COMMON
@@ -130,6 +133,30 @@ def test_variables_in_all_pages_exist() -> None:
         name for path in PAGES for name in re.findall(r"JOBRUNNER_[A-Z]+__[A-Z_]+", path.read_text("utf-8"))
     }
     assert {name.removesuffix("_FILE") for name in named} <= known
+
+
+# Python
+
+
+def test_what_programs_import_is_there() -> None:
+    found = sections(page("reference/python.md"), 2)
+    ((_, *for_plugins),) = tables(found["In plugins"])
+    told = {name for row in for_plugins for name in CODE.findall(row[0])}
+    assert told == set(jobrunner.__all__) - {"__version__"}
+    ((_, *for_programs),) = tables(found["What programs import"])
+    for module, names in for_programs:
+        home = importlib.import_module(module.strip("`"))
+        assert [name for name in CODE.findall(names) if not hasattr(home, name)] == [], module
+
+
+@pytest.mark.thorough
+def test_the_types_of_a_program_are_checked(tmp_path: Path) -> None:
+    (program,) = blocks(page("reference/python.md"), "python")
+    file = tmp_path / "program.py"
+    file.write_text(program.text, encoding="utf-8")
+    checking = [sys.executable, "-m", "mypy", "--strict", "--config-file=", str(file)]
+    done = subprocess.run(checking, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # States, errors
