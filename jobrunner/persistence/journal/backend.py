@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from taskflow import exceptions as exc
 from taskflow import states
 from taskflow.persistence import base, models
@@ -163,7 +163,10 @@ class JournalConnection(base.Connection):
             return atom_detail
 
     def update_flow_details(self, flow_detail: models.FlowDetail) -> models.FlowDetail:
-        """Record a flow and the atoms that are new in it; raises NotFound if it was never saved in a logbook."""
+        """Record a flow and the atoms that are new in it; raises NotFound if it was never saved in a logbook.
+
+        So it does when a flow ends that somebody has destroyed while it ran.
+        """
         with _failures(f"Failed updating flow details with uuid '{flow_detail.uuid}'"):
             if flow_detail.state == states.RESUMING:
                 self._let_go_of(flow_detail.uuid)
@@ -172,6 +175,8 @@ class JournalConnection(base.Connection):
             with contextlib.nullcontext() if goes_on else self._at_rest(flow):
                 if flow.record_flow(flow_detail):
                     self._backend.note_atoms(flow, flow_detail)
+            if not goes_on:
+                self._require_stored(flow_detail.uuid)
             return flow_detail
 
     def save_logbook(self, book: models.LogBook) -> models.LogBook:
@@ -196,6 +201,12 @@ class JournalConnection(base.Connection):
             flow.barrier()
         finally:
             self._backend.forget(flow)
+
+    def _require_stored(self, flow_id: str) -> None:
+        """Changing a row that is gone is no error on SQLite and PostgreSQL."""
+        with self._database.read() as connection:
+            if load_flow(connection, flow_id, lazy=True) is None:
+                raise exc.NotFound(f"No flow details found with uuid '{flow_id}'")
 
     def _let_go_of(self, flow_id: str) -> None:
         """What an engine that crashed here has left is old by now, if another process went on with the flow."""
@@ -341,5 +352,7 @@ def _failures(message: str) -> Iterator[None]:
         yield
     except (LeaseLost, NotStorable):
         raise
+    except IntegrityError as error:
+        raise exc.NotFound(f"{message}: what it belongs to was destroyed") from error
     except (SQLAlchemyError, JobrunnerError) as error:
         raise exc.StorageFailure(f"{message}: {error}") from error

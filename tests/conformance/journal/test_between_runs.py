@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import tenacity
 from taskflow import engines, states, task
+from taskflow import exceptions as exc
 from taskflow.patterns import linear_flow
 from taskflow.persistence import backends, models
 from taskflow.storage import Storage
@@ -149,6 +150,24 @@ def test_a_logbook_that_is_destroyed_while_all_are_read_is_left_out(
 
     monkeypatch.setattr(JournalConnection, "_find_logbook", find_later)
     assert [book.name for book in ours.get_connection().get_logbooks()] == ["stays"]
+
+
+def test_a_flow_that_is_destroyed_while_it_runs_does_not_end_as_if_it_were_there(
+    ours: JournalBackend, other: JournalBackend
+) -> None:
+    book = models.LogBook("book")
+    book.add(models.FlowDetail("flow", os.urandom(16).hex()))
+    ours.get_connection().save_logbook(book)
+    run = engines.load(steps(), flow_detail=next(iter(book)), backend=ours)
+    run.atom_notifier.register(
+        states.SUCCESS,
+        lambda state, details: (
+            details["task_name"] == "one" and other.get_connection().destroy_logbook(book.uuid)
+        ),
+    )
+    with pytest.raises(exc.NotFound):
+        run.run()
+    assert ours.flows == {}
 
 
 def test_a_closed_backend_opens_again(ours: JournalBackend) -> None:
