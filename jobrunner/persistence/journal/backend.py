@@ -4,8 +4,9 @@
 in TaskFlow's own ``backends.fetch`` gives one. Such a program gets the same promises as jobrunner's conductor, without
 the fence: nobody else may write the same flow while it runs. Reads see what was recorded before them.
 
-A flow is kept in memory while an engine runs it, from RESUMING or RUNNING until it ends. What is changed of a flow that
-nobody runs is committed before the call returns, and then forgotten: another process may run it next, and this one end.
+A flow is kept in memory while an engine of this process runs it, from RESUMING or RUNNING until it ends. What is
+changed of any other flow is committed before the call returns, and then forgotten: another process may run it next, and
+this one end.
 
 Costs: ``update_*`` none while a flow runs, but for an atom that is about to run or revert and for the flow's end (one
 commit each, shared), and one commit and one query a table while it does not; ``save_logbook`` one transaction;
@@ -31,7 +32,7 @@ from jobrunner.errors import JobrunnerError, LeaseLost, NotStorable
 from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal import books
 from jobrunner.persistence.journal.books import load_flow
-from jobrunner.persistence.journal.flow import UNDER_WAY, FlowJournal
+from jobrunner.persistence.journal.flow import FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.tables import atomdetails, flowdetails, logbooks
@@ -171,7 +172,7 @@ class JournalConnection(base.Connection):
             if flow_detail.state == states.RESUMING:
                 self._let_go_of(flow_detail.uuid)
             flow = self._flow(flow_detail.uuid)
-            goes_on = flow_detail.state in UNDER_WAY or _is_half_injected(flow_detail)
+            goes_on = flow.goes_on_in(flow_detail.state) or _is_half_injected(flow_detail)
             with contextlib.nullcontext() if goes_on else self._at_rest(flow):
                 if flow.record_flow(flow_detail):
                     self._backend.note_atoms(flow, flow_detail)
@@ -200,7 +201,8 @@ class JournalConnection(base.Connection):
             yield
             flow.barrier()
         finally:
-            self._backend.forget(flow)
+            if flow.error is not None or not flow.is_under_way:  # another thread may begin to run it
+                self._backend.forget(flow)
 
     def _require_stored(self, flow_id: str) -> None:
         """Changing a row that is gone is no error on SQLite and PostgreSQL."""

@@ -32,8 +32,8 @@ OutputSource = Callable[[], tuple[list[OutputChunk], "tuple[int, int] | None"]]
 _LONG = ("meta", "results", "failure", "revert_results", "revert_failure")
 """The columns of flows and atoms whose texts are as long as somebody's values."""
 _STARTS = frozenset({states.RUNNING, states.REVERTING})
-UNDER_WAY = frozenset({states.RESUMING, states.RUNNING, states.SUSPENDING})
-"""The states of a flow that an engine runs; in all others nobody does."""
+_UNDER_WAY = frozenset({states.RESUMING, states.RUNNING, states.SUSPENDING})
+"""The states of a flow that an engine runs, or ran when its process died."""
 _ENDS = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED, states.REVERT_FAILURE})
 
 
@@ -113,6 +113,8 @@ class FlowJournal:
         self._pending = Changes()
         self._known: dict[str, KnownAtom] = {}
         self._flow_known = flow_row(detail, book_id)
+        self.is_under_way = False
+        """Whether this process runs the flow: it said so, by one of the flow's states."""
         self._error: BaseException | None = None
         self._under_way = False
         self._output: OutputSource | None = None
@@ -129,10 +131,9 @@ class FlowJournal:
         """Why nothing more can be recorded: LeaseLost, or what made writing fail for good."""
         return self._error
 
-    @property
-    def is_under_way(self) -> bool:
-        """Whether an engine runs the flow, going by its state."""
-        return self._flow_known["state"] in UNDER_WAY
+    def goes_on_in(self, state: str | None) -> bool:
+        """Whether this process runs a flow that comes to this state: of a run, which began here or does so by that."""
+        return state in _UNDER_WAY and (self.is_under_way or state != self._flow_known["state"])
 
     def fail(self, error: BaseException) -> None:
         """Record nothing from now on; every barrier raises ``error``. The first error stays."""
@@ -163,6 +164,7 @@ class FlowJournal:
                     self._record_atom(atom)
             row = flow_row(detail, self.book_id)
             columns = {name: row[name] for name in ("state", "meta") if row[name] != self._flow_known[name]}
+            self.is_under_way = self.goes_on_in(detail.state)
             if columns:
                 self._flow_known = row
                 (self._pending.flow or self._pending.flow_columns).update(columns)

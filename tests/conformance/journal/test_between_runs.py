@@ -82,6 +82,21 @@ def test_what_changes_while_nobody_runs_a_flow_is_committed_at_once(
     assert (seen.state, seen.results) == (states.SUCCESS, "by hand")
 
 
+def test_what_is_mended_of_a_flow_whose_process_died_is_committed_at_once(
+    ours: JournalBackend, other: JournalBackend
+) -> None:
+    (detail,) = saved(ours)
+    detail.state = states.RUNNING
+    ours.get_connection().update_flow_details(detail)
+    ours.close()  # in the midst of its run
+    found = seen_by(other, detail)
+    found.meta = {"mended": True}
+    other.get_connection().update_flow_details(found)
+    seen = seen_by(ours, detail)
+    assert (seen.state, seen.meta) == (states.RUNNING, {"mended": True})
+    assert other.flows == {}
+
+
 def test_nothing_is_kept_of_flows_that_nobody_runs(ours: JournalBackend) -> None:
     details = saved(ours, flows=3)
     engines.save_factory_details(details[0], steps, [], {}, backend=ours)
