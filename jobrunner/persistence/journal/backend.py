@@ -158,7 +158,7 @@ class JournalConnection(base.Connection):
         """Record an atom; raises NotFound if no flow has it, NotStorable if it cannot be stored."""
         with _failures(f"Failed updating atom details with uuid '{atom_detail.uuid}'"):
             flow = self._flow_of_atom(atom_detail.uuid)
-            with self._at_rest(flow) if not flow.is_under_way else contextlib.nullcontext():
+            with self._at_rest(flow) if not flow.runs_here else contextlib.nullcontext():
                 if flow.record_atom(atom_detail) or flow.error is not None:
                     flow.barrier()
             return atom_detail
@@ -187,7 +187,7 @@ class JournalConnection(base.Connection):
             with contextlib.ExitStack() as at_rest:
                 flows = [self._saved_flow(detail, book.uuid) for detail in book]
                 for flow in flows:
-                    if not flow.is_under_way:
+                    if not flow.runs_here:
                         at_rest.enter_context(self._at_rest(flow))
                 self.backend.writer.flush(*flows)
                 for flow in flows:
@@ -201,7 +201,7 @@ class JournalConnection(base.Connection):
             yield
             flow.barrier()
         finally:
-            if flow.error is not None or not flow.is_under_way:  # another thread may begin to run it
+            if flow.error is not None or not flow.runs_here:  # another thread may begin to run it
                 self._backend.forget(flow)
 
     def _require_stored(self, flow_id: str) -> None:

@@ -113,10 +113,10 @@ class FlowJournal:
         self._pending = Changes()
         self._known: dict[str, KnownAtom] = {}
         self._flow_known = flow_row(detail, book_id)
-        self.is_under_way = False
+        self.runs_here = False
         """Whether this process runs the flow: it said so, by one of the flow's states."""
         self._error: BaseException | None = None
-        self._under_way = False
+        self._on_its_way = False
         self._output: OutputSource | None = None
         self._about_to_take: dict[str, int] = {}
         for atom in detail:
@@ -133,7 +133,7 @@ class FlowJournal:
 
     def goes_on_in(self, state: str | None) -> bool:
         """Whether this process runs a flow that comes to this state: of a run, which began here or does so by that."""
-        return state in _UNDER_WAY and (self.is_under_way or state != self._flow_known["state"])
+        return state in _UNDER_WAY and (self.runs_here or state != self._flow_known["state"])
 
     def fail(self, error: BaseException) -> None:
         """Record nothing from now on; every barrier raises ``error``. The first error stays."""
@@ -164,7 +164,7 @@ class FlowJournal:
                     self._record_atom(atom)
             row = flow_row(detail, self.book_id)
             columns = {name: row[name] for name in ("state", "meta") if row[name] != self._flow_known[name]}
-            self.is_under_way = self.goes_on_in(detail.state)
+            self.runs_here = self.goes_on_in(detail.state)
             if columns:
                 self._flow_known = row
                 (self._pending.flow or self._pending.flow_columns).update(columns)
@@ -284,7 +284,7 @@ class FlowJournal:
     def has_pending(self) -> bool:
         """Whether a barrier would have to wait: something is pending or on its way."""
         with self._lock:
-            return bool(self._pending) or self._under_way
+            return bool(self._pending) or self._on_its_way
 
     def settle(self, settlement: Settlement) -> None:
         """Commit the job's end (or hand-back) together with everything pending; raises as :meth:`barrier` does."""
@@ -310,13 +310,13 @@ class FlowJournal:
             self.dirty_since = None
             if self._output is not None:
                 changes.output, changes.trim_output = self._output()
-            self._under_way = True
+            self._on_its_way = True
             return changes
 
     def written(self) -> None:
         """What was taken is committed, or has failed; for the writer only."""
         with self._lock:
-            self._under_way = False
+            self._on_its_way = False
 
     def lost(self) -> None:
         """Another owner has the job."""

@@ -131,7 +131,7 @@ def test_flows_that_wait_together_share_a_commit(stage: Stage) -> None:
     with watched(stage.database.engine) as sent:
         threads = [threading.Thread(target=first.journal.barrier)]
         threads[0].start()
-        until(lambda: first.journal._under_way)
+        until(lambda: first.journal._on_its_way)
         threads += [threading.Thread(target=recorded.journal.barrier) for recorded in others]
         for thread in threads[1:]:
             thread.start()

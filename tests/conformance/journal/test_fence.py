@@ -109,7 +109,7 @@ def test_a_write_that_comes_while_the_claim_is_under_way_waits_and_is_lost(stage
             threads_only=False,
         )
         thread, problems = in_thread(recorded.journal.barrier)
-        until(lambda: recorded.journal._under_way)
+        until(lambda: recorded.journal._on_its_way)
         if stage.database.dialect != "sqlite":
             until(lambda: lock_waits(stage.database) == 1)
         assert thread.is_alive()

@@ -153,7 +153,7 @@ def test_a_real_dead_lock(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None
         second.start()
         flushing = threading.Thread(target=stage.writer.flush, args=(first.journal, second.journal))
         flushing.start()
-        until(lambda: first.journal._under_way and lock_waits(stage.database) == 1)
+        until(lambda: first.journal._on_its_way and lock_waits(stage.database) == 1)
         other.execute(jobs.update().where(jobs.c.id == first.job.id).values(note="crossed"))
         other.commit()
     flushing.join()

@@ -56,7 +56,7 @@ def test_an_outage_costs_time_and_nothing_else(server: Server, stage: Stage) -> 
     waiting = [threading.Thread(target=recorded.journal.barrier) for recorded in flows]
     for thread in waiting:
         thread.start()
-    until(lambda: any(recorded.journal._under_way for recorded in flows))
+    until(lambda: any(recorded.journal._on_its_way for recorded in flows))
     with pytest.raises(StoreUnavailable, match="not available"):
         stage.store.get(flows[0].job.id)
     assert all(thread.is_alive() for thread in waiting)
