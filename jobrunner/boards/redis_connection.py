@@ -221,9 +221,8 @@ def _brief(error: BaseException) -> str:
 
 
 def _is_read_only(error: Exception) -> bool:
-    return isinstance(error, ReadOnlyError) or "READONLY" in str(
-        error
-    )  # a script's error has it in its words
+    # A script's error has it in its words.
+    return isinstance(error, ReadOnlyError) or "READONLY" in str(error)
 
 
 def _explain(error: Exception) -> tuple[str, str]:

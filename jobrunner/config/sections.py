@@ -173,9 +173,8 @@ class Config(Section):
     @classmethod
     def _board_scheme(cls, board: BoardSection) -> BoardSection:
         if board.url is not None and "://" not in board.url:
-            raise ValueError(
-                "board.url is not a URL such as redis://host:6379/0"
-            )  # not told: it may hold a password
+            # Its value is not told: it may hold a password.
+            raise ValueError("board.url is not a URL such as redis://host:6379/0")
         return board
 
     @field_validator("persistence")

@@ -145,9 +145,8 @@ def _policies(posting: Posting, job_type: JobType) -> Policies:
             f"The limits of this posting do not fit {job_type.name}: {error}.",
             hint="`jobrunner types` tells the job type's own.",
         ) from None
-    placement = (
-        None if posting.node is not None else policies.placement
-    )  # a pin is more than its type's preference
+    # A pin is more than its type's preference.
+    placement = None if posting.node is not None else policies.placement
     return replace(policies, placement=placement, holds=merged(job_type.holds, posting.policies.holds))
 
 

@@ -183,9 +183,8 @@ class GuardedProcess:
         }
         assert self._lifeline is not None
         remaining = memoryview(json.dumps(spec).encode() + b"\n")
-        with contextlib.suppress(
-            BrokenPipeError
-        ):  # a guardian that died says so by its silence on the status pipe
+        # A guardian that died says so by its silence on the status pipe.
+        with contextlib.suppress(BrokenPipeError):
             while remaining:
                 remaining = remaining[os.write(self._lifeline, remaining) :]
 
