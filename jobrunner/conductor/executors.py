@@ -79,7 +79,8 @@ class Runner:
         except JobrunnerError:
             self._stop.set("lost")
         if self._stop.overdue():
-            self._stop.set("lost")  # the machine stood still, and nobody has noticed yet; or the commit took so long
+            # The machine stood still, and nobody has noticed yet; or the commit took so long.
+            self._stop.set("lost")
         if self._stop.reason == "lost":
             self._engine.stopped_atoms.add(atom.name)
             raise futures.CancelledError
