@@ -1,23 +1,24 @@
 """What TaskFlow's engine makes of a compiled flow, with our parts in the places of its own.
 
 Subclasses of TaskFlow's public classes. What differs: a task's state and its progress are recorded together, and what
-cannot be reverted anyway is not examined for it; the graph, which does not change, is searched once; what a flow's
-author is asked, or told, runs as atoms do (asking.py).
+cannot be reverted anyway is not examined for it; the graph, which does not change, is searched once; how far the flow
+has come is remembered (frontier.py); what a flow's author is asked, or told, runs as atoms do (asking.py).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 from taskflow import states
-from taskflow.engines.action_engine import selector
+from taskflow.engines.action_engine import compiler, deciders, selector
 from taskflow.engines.action_engine.actions import task as task_actions
 
 from jobrunner.conductor.asking import AskingRuntime
 from jobrunner.conductor.executors import JobExecutor
-from jobrunner.conductor.storage import JobStorage
+from jobrunner.conductor.frontier import Frontier
+from jobrunner.conductor.storage import JobStorage, is_over, is_undone
 
 _UNDOING = (states.REVERT, states.RETRY)
 
@@ -62,13 +63,87 @@ class JobTaskAction(task_actions.TaskAction):
 
 
 class JobSelector(selector.Selector):
-    """Finds the atoms that come next."""
+    """Finds the atoms that come next, by TaskFlow's rules, without walking through the whole flow for each."""
+
+    def __init__(self, runtime: Any) -> None:
+        super().__init__(runtime)
+        graph, storage = self._execution_graph, self._storage
+        kinds = graph.nodes
+
+        def is_done(done: Callable[[Any, Any], bool], node: Any) -> bool:
+            if kinds[node].get("noop"):
+                return True
+            return done(storage.get_atom_state(node.name), storage.get_atom_intention(node.name))
+
+        self._done = Frontier(graph.predecessors, graph.successors, functools.partial(is_done, is_over))
+        self._undone = Frontier(graph.successors, graph.predecessors, functools.partial(is_done, is_undone))
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Any]:
+        return {atom.name: atom for atom in self._runtime.iterate_nodes(compiler.ATOMS)}
+
+    def _browse_atoms_for_execute(self, atom: Any = None) -> Iterator[tuple[Any, Any]]:
+        if atom is None:
+            yield from super()._browse_atoms_for_execute()
+            return
+        self._catch_up()
+        for found in self._atoms(self._done.from_here(atom, through=lambda _: True)):
+            is_ready, decider = self._get_maybe_ready_for_execute(found)
+            if is_ready:
+                yield found, decider
+
+    def _browse_atoms_for_revert(self, atom: Any = None) -> Iterator[tuple[Any, Any]]:
+        if atom is None:
+            yield from super()._browse_atoms_for_revert()
+            return
+        self._catch_up()
+        for found in self._atoms(self._undone.from_here(atom, through=self._is_no_retry)):
+            is_ready, decider = self._get_maybe_ready_for_revert(found)
+            if is_ready:
+                yield found, decider
+
+    def _get_maybe_ready_for_execute(self, atom: Any) -> tuple[bool, Any]:
+        return self._maybe_ready(
+            atom,
+            states.RUNNING,
+            [states.EXECUTE],
+            self._done,
+            lambda: deciders.IgnoreDecider(atom, self._runtime.fetch_edge_deciders(atom)),
+        )
 
     def _get_maybe_ready_for_revert(self, atom: Any) -> tuple[bool, Any]:
         if self._storage.get_atom_intention(atom.name) not in _UNDOING:
             return False, None
-        found: tuple[bool, Any] = super()._get_maybe_ready_for_revert(atom)
+        return self._maybe_ready(atom, states.REVERTING, _UNDOING, self._undone, deciders.NoOpDecider)
+
+    def _maybe_ready(
+        self, atom: Any, state: str, intentions: Any, frontier: Frontier, decider: Callable[[], Any]
+    ) -> tuple[bool, Any]:
+        self._catch_up()
+        found: tuple[bool, Any] = self._get_maybe_ready(
+            atom, state, intentions, tuple, lambda _: frontier.is_reached(atom), decider
+        )
         return found
+
+    def _catch_up(self) -> None:
+        """Take back what has changed since somebody asked last."""
+        for frontier, names in (
+            (self._done, self._storage.resumed_atoms),
+            (self._undone, self._storage.stirred_atoms),
+        ):
+            if names:
+                if frontier:
+                    for name in names:
+                        frontier.take_back(self._by_name[name])
+                names.clear()
+
+    def _atoms(self, nodes: Iterable[Any]) -> Iterator[Any]:
+        attributes = self._execution_graph.nodes
+        return (node for node in nodes if not attributes[node].get("noop"))
+
+    def _is_no_retry(self, node: Any) -> bool:
+        """A retry decides itself about what is before it."""
+        return bool(self._execution_graph.nodes[node]["kind"] != compiler.RETRY)
 
 
 class JobRuntime(AskingRuntime):

@@ -20,6 +20,21 @@ from taskflow.storage import META_PROGRESS, Storage
 from jobrunner.persistence.journal.flow import FlowJournal
 
 
+_OVER = (states.SUCCESS, states.IGNORE)
+_OVER_BY = (states.EXECUTE, states.IGNORE)
+_UNDONE = (states.PENDING, states.REVERTED, states.IGNORE)
+
+
+def is_over(state: str, intention: str) -> bool:
+    """Whether an atom in this state holds up none of those after it."""
+    return state in _OVER and intention in _OVER_BY
+
+
+def is_undone(state: str, intention: str) -> bool:
+    """Whether an atom in this state keeps none of those before it from being reverted."""
+    return state in _UNDONE
+
+
 class OneLock:
     """A re-entrant lock in the shape of the reader-writer lock that TaskFlow asks for."""
 
@@ -47,6 +62,10 @@ class JobStorage(Storage):
         super().__init__(detail, backend=journal, scope_fetcher=scope_fetcher)
         self._journal = journal
         self._lock = OneLock()
+        self.resumed_atoms: set[str] = set()
+        """Atoms that were over, and are not any more, by name; the selector takes them out."""
+        self.stirred_atoms: set[str] = set()
+        """Atoms that were undone, and are not any more."""
 
     # The engine asks these a few dozen times for each atom, to find out what is to be run next. Reading one attribute
     # needs no lock.
@@ -120,5 +139,15 @@ class JobStorage(Storage):
         self, journal: FlowJournal, original: models.AtomDetail, changed: models.AtomDetail
     ) -> models.AtomDetail:
         journal.record_atom(changed)
+        before = original.state, original.intention
         original.update(changed)
+        after = original.state, original.intention
+        if after != before:
+            self._note_move(original.name, before, after)
         return original
+
+    def _note_move(self, name: str, before: tuple[str, str], after: tuple[str, str]) -> None:
+        if is_over(*before) and not is_over(*after):
+            self.resumed_atoms.add(name)
+        if is_undone(*before) and not is_undone(*after):
+            self.stirred_atoms.add(name)
