@@ -174,9 +174,12 @@ class JobEngine(action_engine.ActionEngine):
 
         TaskFlow goes on telling of what failed in an earlier turn of a retry, until the flow is resumed.
         """
-        failed = {found.name for found in self._flow_detail if found.failure and found.state in _FAILED}
         found = self.storage.get_execute_failures()
-        return {name: failure for name, failure in found.items() if name in failed}
+        return {name: failure for name, failure in found.items() if self._is_failed(name)}
+
+    def _is_failed(self, name: str) -> bool:
+        detail = self._flow_detail.find(self.storage.get_atom_uuid(name))
+        return bool(detail.failure) and detail.state in _FAILED
 
     def _run_while(self, wanted: Callable[[], bool]) -> None:
         if not self._threads:

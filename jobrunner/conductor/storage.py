@@ -16,12 +16,14 @@ from taskflow import states
 from taskflow.engines.action_engine.actions.base import Action
 from taskflow.persistence import models
 from taskflow.storage import META_PROGRESS, Storage
+from taskflow.types.failure import Failure
 
 from jobrunner.persistence.journal.flow import FlowJournal
 
 
 _OVER = (states.SUCCESS, states.IGNORE)
 _OVER_BY = (states.EXECUTE, states.IGNORE)
+_FAILED = (states.FAILURE, states.REVERT_FAILURE)
 _UNDONE = (states.PENDING, states.REVERTED, states.IGNORE)
 
 
@@ -66,6 +68,7 @@ class JobStorage(Storage):
         """Atoms that were over, and are not any more, by name; the selector takes them out."""
         self.stirred_atoms: set[str] = set()
         """Atoms that were undone, and are not any more."""
+        self._found_failures: dict[str, dict[str, Failure]] = {}
 
     # The engine asks these a few dozen times for each atom, to find out what is to be run next. Reading one attribute
     # needs no lock.
@@ -124,6 +127,30 @@ class JobStorage(Storage):
             self._save_atom_detail(self._journal, source, clone)
             if state == states.SUCCESS and clone.intention == states.EXECUTE:
                 self._check_all_results_provided(name, result)
+
+    # Each atom that is reverted is told of all failures; TaskFlow looks through all atoms for them each time.
+
+    def save(self, atom_name: str, result: Any, state: str = states.SUCCESS) -> None:
+        """Take what an atom returned, or how it failed."""
+        with self._lock.write_lock():
+            super().save(atom_name, result, state)
+            if state in _FAILED:
+                self._found_failures.clear()
+
+    def reset(self, atom_name: str, state: str = states.PENDING) -> None:
+        """Bring an atom back to this state, as if it had not run."""
+        with self._lock.write_lock():
+            super().reset(atom_name, state)
+            if self._found_failures and not self._failures.get(atom_name):
+                for found in self._found_failures.values():
+                    found.pop(atom_name, None)
+
+    def _get_failures(self, fail_cache_key: str) -> dict[str, Failure]:
+        with self._lock.read_lock():
+            found = self._found_failures.get(fail_cache_key)
+            if found is None:
+                found = self._found_failures[fail_cache_key] = super()._get_failures(fail_cache_key)
+            return dict(found)
 
     def _with_connection(self, functor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return functor(self._journal, *args, **kwargs)
