@@ -33,7 +33,7 @@ class Frontier:
         self._is_done = is_done
         self._passed: set[Any] = set()
         self._left: dict[Any, list[Any]] = {}
-        """The nodes before a node that were not passed when somebody looked last; only the last of them is looked at."""
+        """The nodes before a node that were not passed when somebody looked last; only the last is looked at."""
 
     def __bool__(self) -> bool:
         """Whether anything is remembered."""

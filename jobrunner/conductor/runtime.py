@@ -20,6 +20,8 @@ from jobrunner.conductor.executors import JobExecutor
 from jobrunner.conductor.frontier import Frontier
 from jobrunner.conductor.storage import JobStorage, is_over, is_undone
 
+SCOPES_KEPT = 1000
+"""Flows of no more nodes than this keep what their atoms can see: some 60 MB at the most."""
 _UNDOING = (states.REVERT, states.RETRY)
 
 
@@ -152,6 +154,8 @@ class JobRuntime(AskingRuntime):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._nodes: dict[Any, tuple[Any, ...]] = {}
+        self._is_large = len(self.compilation.execution_graph) > SCOPES_KEPT
+        self._scopes: Any = None
 
     def iterate_nodes(self, allowed_kinds: Any) -> Iterator[Any]:
         """The nodes of these kinds; the graph is frozen, so they are looked for once."""
@@ -159,6 +163,20 @@ class JobRuntime(AskingRuntime):
         if found is None:
             found = self._nodes[allowed_kinds] = tuple(super().iterate_nodes(allowed_kinds))
         return iter(found)
+
+    def fetch_scopes_for(self, atom_name: str) -> Any:
+        """The walker of what the atom can see; in a large flow, what the last one found is forgotten.
+
+        Each keeps all that comes before its atom: together the square of a flow's length, half a gigabyte at 3,000
+        atoms that take values. An atom's values are looked for in a row. Forgetting costs a second walk when it is run.
+        """
+        found = super().fetch_scopes_for(atom_name)
+        if self._is_large and found is not self._scopes:
+            if self._scopes is not None:
+                self._scopes._level_cache.clear()
+                self._scopes._predecessors = None
+            self._scopes = found
+        return found
 
     @functools.cached_property
     def task_action(self) -> JobTaskAction:

@@ -20,7 +20,6 @@ from taskflow.types.failure import Failure
 
 from jobrunner.persistence.journal.flow import FlowJournal
 
-
 _OVER = (states.SUCCESS, states.IGNORE)
 _OVER_BY = (states.EXECUTE, states.IGNORE)
 _FAILED = (states.FAILURE, states.REVERT_FAILURE)
