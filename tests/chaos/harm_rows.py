@@ -8,9 +8,11 @@ from tests.chaos.faults import Fault, NothingToBreak
 from tests.chaos.harm_servers import SQL_ERRORS, OfServer
 from tests.chaos.machines import now_us
 
+NO_STATE = "a state that is none"
+"""It is gone again when the job's owner settles the job, which does not read its row."""
 WAYS = {
     "parameters that are no JSON": ("UPDATE jobs SET parameters = '{oops' WHERE id = %s", "job"),
-    "a state that is none": ("UPDATE jobs SET state = 'NONSENSE' WHERE id = %s", "job"),
+    NO_STATE: ("UPDATE jobs SET state = 'NONSENSE' WHERE id = %s", "job"),
     "capabilities that are no list": ("UPDATE jobs SET capabilities = '7' WHERE id = %s", "job"),
     "a type that nobody has": ("UPDATE jobs SET type = 'never_registered' WHERE id = %s", "job"),
     "its row deleted": ("DELETE FROM jobs WHERE id = %s", "job"),

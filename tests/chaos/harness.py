@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from jobrunner.conductor.run import RETRY_ELSEWHERE_S
+from jobrunner.conductor.setting_off import CORRUPT_S
 from tests.chaos import faults, gauges, history
 from tests.chaos.case import Case, Harm, Kept, Kind, Posted, Use, read_beats, read_evidence
+from tests.chaos.harm_rows import NO_STATE
 from tests.chaos.harm_servers import SCRATCH, SQL_ERRORS
 from tests.chaos.machines import Machine, now_us
 from tests.chaos.meddlers import Meddlers
@@ -32,6 +34,7 @@ READY_S = 60.0
 REST_S = 4.0
 LOOK_S = 0.2
 HARMED_S = RETRY_ELSEWHERE_S + 5.0
+MENDED_S = CORRUPT_S + 5.0
 WARM_UP = 2
 QUIET = 0.92
 """Faults strike in this part of the time; posting ends a little before."""
@@ -258,6 +261,7 @@ class Harness:
         self._until(self._all_ended, self.options.patience, "all jobs have ended", must=False)
         # Who finds a harmed row may hand its job back for a while; who claims it next says what is wrong.
         self._until(self._no_harmed_runs, HARMED_S, "harmed jobs are told of", must=False)
+        self._until(self._no_mended_waits, MENDED_S, "jobs whose states were written over go on", must=False)
         users.stop()
         if self._meddlers is not None:
             self._meddlers.stop()
@@ -292,6 +296,15 @@ class Harness:
         except SQL_ERRORS:
             return False
         return not any(state == "RUNNING" and job in self.world.harms for job, state in rows)
+
+    def _no_mended_waits(self) -> bool:
+        """Whoever claimed a job in between could not read it and put it off; its owner has written its state since."""
+        try:
+            rows = self.stage.query("SELECT id, state FROM jobs WHERE held = 0 OR held IS NULL")
+        except SQL_ERRORS:
+            return False
+        mended = {harm.job for harm in self.world.harms.values() if harm.what == NO_STATE}
+        return not any(state in ("WAITING", "SUSPENDED") and job in mended for job, state in rows)
 
     def _case(self) -> Case:
         self.world.bites["COMMITs without an answer"] = sum(
