@@ -15,7 +15,7 @@ from jobrunner.persistence.store import Store
 
 if TYPE_CHECKING:
     from jobrunner.conductor.channel import Channel
-    from jobrunner.conductor.worker import Worker
+    from jobrunner.conductor.worker.worker import Worker
     from jobrunner.plugins.registry import Registry
 
 
@@ -57,7 +57,7 @@ def run_conductor(config: Config, *, once: bool = False) -> int:
     Raises SchemaOutOfDate, StoreUnavailable or WrongBoard at its start, and with ``once`` BoardUnavailable; other
     outages are waited out.
     """
-    from jobrunner.conductor.supervisor import Supervisor
+    from jobrunner.conductor.supervisor.supervisor import Supervisor
 
     database = make_database(config)
     require_schema(database)
@@ -76,12 +76,12 @@ def make_worker(
     place: int | None = None,
     directory: str | None = None,
 ) -> Worker:
-    """A worker of a conductor's; see :class:`~jobrunner.conductor.worker.Worker`.
+    """A worker of a conductor's; see :class:`~jobrunner.conductor.worker.worker.Worker`.
 
     :param directory: where the conductor was started, if not here
     """
     from jobrunner.conductor.directory import come_back
-    from jobrunner.conductor.worker import Worker
+    from jobrunner.conductor.worker.worker import Worker
 
     def load_registry(reload: bool) -> Registry:
         come_back(directory)

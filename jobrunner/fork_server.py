@@ -22,13 +22,13 @@ from types import FrameType
 from typing import Any
 
 from jobrunner import worker_entry
-from jobrunner.conductor.accounts import Account, become
 from jobrunner.conductor.channel import Channel, Message
-from jobrunner.conductor.descent import signal_descendants
-from jobrunner.conductor.guardian import END, NAME, Report, guard, read_reports
+from jobrunner.conductor.isolation.accounts import Account, become
+from jobrunner.conductor.isolation.descent import signal_descendants
+from jobrunner.conductor.isolation.guardian import END, NAME, Report, guard, read_reports
+from jobrunner.conductor.isolation.sessions import signal_session
 from jobrunner.conductor.parent import call_it, end_with
-from jobrunner.conductor.sessions import signal_session
-from jobrunner.conductor.wakeup import Wakeup
+from jobrunner.conductor.supervisor.wakeup import Wakeup
 
 
 def serve(descriptor: int, parent: int) -> None:
@@ -50,8 +50,8 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 _WANTED = (
-    "jobrunner.conductor.capture",
-    "jobrunner.conductor.worker",
+    "jobrunner.conductor.engine.capture",
+    "jobrunner.conductor.worker.worker",
     "jobrunner.plugins.discovery",
     "jobrunner.plugins.holds",
     "jobrunner.plugins.parameters",

@@ -46,8 +46,8 @@ def leave_signals_to_supervisor() -> None:
 
 def _work(line: socket.socket) -> int:
     from jobrunner.assemble import make_worker
-    from jobrunner.conductor import capture
     from jobrunner.conductor.channel import ORPHANED, Channel
+    from jobrunner.conductor.engine import capture
     from jobrunner.config import Config
     from jobrunner.errors import JobrunnerError
 
@@ -80,7 +80,7 @@ def _work(line: socket.socket) -> int:
 
 
 def _start_logging(level: str, name: str) -> None:
-    from jobrunner.conductor.capture import nobody_speaks
+    from jobrunner.conductor.engine.capture import nobody_speaks
 
     root = logging.getLogger()
     root.setLevel(logging.INFO)

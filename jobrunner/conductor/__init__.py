@@ -17,6 +17,6 @@ Invariants:
   line supervisor, fork server, worker; what a worker's threads are doing then does not matter.
 - The fork server has one thread, no connection, and imports nobody's plugins: what it has, every worker gets a copy of.
 
-Read run.py for a job's life; worker.py for a worker's, and from there claiming.py, setting_off.py and orders.py;
-supervisor.py for the rest.
+Read run.py for a job's life; worker/worker.py for a worker's, and from there claiming.py, setting_off.py and orders.py
+beside it; supervisor/supervisor.py for the rest.
 """

@@ -12,7 +12,7 @@ from taskflow.persistence import models
 from taskflow.storage import Storage
 from taskflow.types import failure as ft
 
-from jobrunner.conductor.engine import JobEngine
+from jobrunner.conductor.engine.engine import JobEngine
 from jobrunner.errors import JobrunnerError
 from jobrunner.model import CancelMode, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.beginning import MAX_DEATHS

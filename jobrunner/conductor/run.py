@@ -24,11 +24,11 @@ from taskflow import states
 from taskflow.persistence import models
 
 from jobrunner.conductor import outcome
-from jobrunner.conductor.baton import Baton
-from jobrunner.conductor.capture import JobOutput
-from jobrunner.conductor.engine import JobEngine
-from jobrunner.conductor.preparing import prepare
-from jobrunner.conductor.shape import Shape
+from jobrunner.conductor.engine.capture import JobOutput
+from jobrunner.conductor.engine.engine import JobEngine
+from jobrunner.conductor.engine.preparing import prepare
+from jobrunner.conductor.engine.shape import Shape
+from jobrunner.conductor.turns.baton import Baton
 from jobrunner.errors import CorruptRow, LeaseLost, StoreUnavailable, UnknownJobType
 from jobrunner.membership import Member
 from jobrunner.model import CancelMode, Job, JobError, JobState, Parked

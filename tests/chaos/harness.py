@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from jobrunner.conductor.run import RETRY_ELSEWHERE_S
-from jobrunner.conductor.setting_off import CORRUPT_S
+from jobrunner.conductor.worker.setting_off import CORRUPT_S
 from tests.chaos import faults, gauges, history
 from tests.chaos.case import Case, Harm, Kept, Kind, Posted, Use, read_beats, read_evidence
 from tests.chaos.harm_rows import NO_STATE

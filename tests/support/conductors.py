@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from jobrunner.assemble import make_context
-from jobrunner.conductor.guardian import NAME as GUARDIAN
+from jobrunner.conductor.isolation.guardian import NAME as GUARDIAN
 from jobrunner.config import Config, load_config
 from jobrunner.jobs import post
 from jobrunner.jobs.context import JobContext

@@ -11,9 +11,9 @@ from typing import Any
 
 from taskflow.task import Task
 
-from jobrunner.conductor.baton import Baton
-from jobrunner.conductor.leases import Held
 from jobrunner.conductor.run import Outcome, RunParts, run_job
+from jobrunner.conductor.turns.baton import Baton
+from jobrunner.conductor.worker.leases import Held
 from jobrunner.model import AtomRecord, CancelMode, Job, JobState, Posting
 from jobrunner.persistence import beginning, flows, ownership
 from jobrunner.persistence.database import Database

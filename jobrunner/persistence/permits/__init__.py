@@ -9,8 +9,8 @@ Invariants:
 - What a jobset holds as a whole is a permit of its own, under the set's id: granted when the first of its jobs begins,
   and ended, under a lock on the semaphore, once all of them have ended (passing.py). So it outlives owners.
 - A job has all that it holds or nothing, so that no two wait for each other.
-- Who was refused looks once more when its transaction has ended and the board has it again (conductor/passing_on.py):
-  what ended meanwhile may have seen nobody waiting.
+- Who was refused looks once more when its transaction has ended and the board has it again
+  (conductor/worker/passing_on.py): what ended meanwhile may have seen nobody waiting.
 
 Costs nothing for jobs that hold nothing. For one that does: three round trips, and one more for each semaphore beyond
 the first, and where there is a rate; for a batch of several that many to look, and again to lock if some may begin.

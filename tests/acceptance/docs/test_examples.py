@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobrunner.boards.taskflow import drivers
-from jobrunner.conductor import waits
+from jobrunner.conductor.engine import waits
 from jobrunner.persistence import signals
 from jobrunner.plugins import json_limits
 from jobrunner.plugins.registry import Loading, Registry, registering

@@ -16,13 +16,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobrunner.boards.redis import RedisBoard
-from jobrunner.conductor import process, supervisor
-from jobrunner.conductor.dead_workers import DeadWorkers
-from jobrunner.conductor.guardian import _Guardian as Guardian
-from jobrunner.conductor.keeper import Claims
-from jobrunner.conductor.known_types import KnownTypes
-from jobrunner.conductor.reconciler import PAGE, Reconciler
-from jobrunner.conductor.waits import JobWaits
+from jobrunner.conductor.engine.waits import JobWaits
+from jobrunner.conductor.isolation.guardian import _Guardian as Guardian
+from jobrunner.conductor.reconciling.reconciler import PAGE, Reconciler
+from jobrunner.conductor.supervisor import process, supervisor
+from jobrunner.conductor.supervisor.dead_workers import DeadWorkers
+from jobrunner.conductor.supervisor.keeper import Claims
+from jobrunner.conductor.worker.known_types import KnownTypes
 from jobrunner.jobs import following
 from jobrunner.model import BoardEntry, Job, JobState
 from jobrunner.persistence import beginning, deciding, signals

@@ -17,7 +17,7 @@ from jobrunner.boards import redis_connection
 from jobrunner.boards.board import Board
 from jobrunner.boards.redis import RedisBoard
 from jobrunner.boards.sql import SqlBoard
-from jobrunner.conductor import reconciler
+from jobrunner.conductor.reconciling import reconciler
 from jobrunner.jobs import jobsets
 from jobrunner.persistence import beginning, job_rows, posting
 from jobrunner.persistence.database import Database

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jobrunner.conductor.ended import EndedJobs
+from jobrunner.conductor.worker.ended import EndedJobs
 from tests.conformance.model.expected import ATOMS, Entry, Returned
 from tests.support.journals import Recorded
 

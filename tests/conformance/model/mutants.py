@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from jobrunner.boards.board import Board
 from jobrunner.boards.sql import SqlBoard
-from jobrunner.conductor.reconciler import Reconciler
+from jobrunner.conductor.reconciling.reconciler import Reconciler
 from jobrunner.errors import WrongState
 from jobrunner.model import TERMINAL_STATES, CancelMode, Job, JobClass, JobState, Parked
 from jobrunner.persistence import beginning, jobsets, ownership, removal, signals

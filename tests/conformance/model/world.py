@@ -17,9 +17,9 @@ from taskflow import states
 from taskflow.persistence import models
 
 from jobrunner.boards.board import Board
-from jobrunner.conductor.keeper import Claims, LeaseKeeper
-from jobrunner.conductor.reconciler import Reconciled, Reconciler
-from jobrunner.conductor.waker import Waker
+from jobrunner.conductor.reconciling.reconciler import Reconciled, Reconciler
+from jobrunner.conductor.reconciling.waker import Waker
+from jobrunner.conductor.supervisor.keeper import Claims, LeaseKeeper
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, JobNotFound
 from jobrunner.jobs import change, following, jobsets, post, remove

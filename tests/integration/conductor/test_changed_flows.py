@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from taskflow.patterns import linear_flow, unordered_flow
 
 from jobrunner import WaitForSignal
-from jobrunner.conductor.misfits import Misfits
 from jobrunner.conductor.run import MISFIT_MOST_S
+from jobrunner.conductor.worker.misfits import Misfits
 from jobrunner.model import CancelMode, Job, JobState
 from jobrunner.persistence import adoption, signals
 from jobrunner.persistence.flows import META_KEY, META_ORDER, META_PRINT, atoms_of, loads

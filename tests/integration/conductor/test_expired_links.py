@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobrunner.conductor.reconciler import Reconciler
+from jobrunner.conductor.reconciling.reconciler import Reconciler
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.model import After, JobState, When
 from jobrunner.persistence import overdue
@@ -78,7 +78,7 @@ def test_they_are_decided_though_a_server_is_away_in_between(
         if what == "BOARD":
             patched.setattr(embedded.context.board, "withdraw", fail)
         else:
-            patched.setattr("jobrunner.conductor.reconciler.follow", fail)
+            patched.setattr("jobrunner.conductor.reconciling.reconciler.follow", fail)
         with pytest.raises(away):
             found.run_if_leader()
     assert found.run_if_leader() is not None

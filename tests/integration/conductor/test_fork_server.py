@@ -15,8 +15,8 @@ import pytest
 from jobrunner import fork_server
 from jobrunner.conductor.channel import Channel, Message
 from jobrunner.conductor.clock import boottime
-from jobrunner.conductor.forks import ANSWER_S, ForkServer
-from jobrunner.conductor.wakeup import Wakeup
+from jobrunner.conductor.supervisor.forks import ANSWER_S, ForkServer
+from jobrunner.conductor.supervisor.wakeup import Wakeup
 from jobrunner.config import BoardSection, Config, PersistenceSection
 from tests.support.boards import until
 from tests.support.conductors import lives

@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from jobrunner.conductor.accounts import account_for, become
-from jobrunner.conductor.guardian import NAME as GUARDIAN
-from jobrunner.conductor.lone import SPARES
+from jobrunner.conductor.isolation.accounts import account_for, become
+from jobrunner.conductor.isolation.guardian import NAME as GUARDIAN
+from jobrunner.conductor.supervisor.lone import SPARES
 from jobrunner.errors import NotAllowedHere
 from jobrunner.jobs import nodes
 from jobrunner.model import CancelMode, JobState
@@ -354,7 +354,7 @@ def test_a_guardian_of_a_conductor_that_is_nice_is_not_taken_for_a_process_with_
     """Python 3.12 and 3.13 count the words of /proc/self/stat, where the nice value stands before the threads."""
     code = (
         "import os; os.nice(5)\n"
-        "from jobrunner.conductor.guardian import NAME; from jobrunner.conductor.parent import call_it\n"
+        "from jobrunner.conductor.isolation.guardian import NAME; from jobrunner.conductor.parent import call_it\n"
         "call_it(NAME); os._exit(0) if not os.fork() else os.wait()"
     )
     forked = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True)

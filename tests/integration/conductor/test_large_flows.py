@@ -11,7 +11,7 @@ from taskflow.engines.action_engine.selector import Selector
 from taskflow.patterns import linear_flow, unordered_flow
 from taskflow.storage import Storage
 
-from jobrunner.conductor import runtime
+from jobrunner.conductor.engine import runtime
 from jobrunner.model import JobState
 from tests.support.runs import Note, Runs, raises
 

@@ -17,10 +17,10 @@ from taskflow.patterns import graph_flow, linear_flow
 from taskflow.task import EVENT_UPDATE_PROGRESS
 
 from jobrunner.assemble import make_worker
-from jobrunner.conductor.baton import Baton
 from jobrunner.conductor.channel import Channel
-from jobrunner.conductor.cores import cores_allowed
-from jobrunner.conductor.own_core import OwnCore
+from jobrunner.conductor.turns.baton import Baton
+from jobrunner.conductor.turns.cores import cores_allowed
+from jobrunner.conductor.turns.own_core import OwnCore
 from jobrunner.model import JobState
 from tests.support.conductors import Cluster
 from tests.support.runs import Calls, Note, Runs

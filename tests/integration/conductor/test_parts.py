@@ -11,11 +11,11 @@ import pytest
 
 from jobrunner.boards.board import Board
 from jobrunner.boards.sql import SqlBoard
-from jobrunner.conductor.candidates import Scout
-from jobrunner.conductor.handing_back import give_back
-from jobrunner.conductor.keeper import Claims, LeaseKeeper
-from jobrunner.conductor.reconciler import Reconciler
-from jobrunner.conductor.unkept import UNKEPT_S
+from jobrunner.conductor.reconciling.handing_back import give_back
+from jobrunner.conductor.reconciling.reconciler import Reconciler
+from jobrunner.conductor.reconciling.unkept import UNKEPT_S
+from jobrunner.conductor.supervisor.keeper import Claims, LeaseKeeper
+from jobrunner.conductor.worker.candidates import Scout
 from jobrunner.model import CancelMode, JobClass, JobState, Posting
 from jobrunner.persistence import beginning, ownership
 from jobrunner.persistence.nodes import ALIVE_MS, node_stopped, report_node
@@ -224,8 +224,8 @@ def test_a_round_holds_no_more_than_a_page_and_whole_rows_only_of_what_is_missin
     held: list[int] = []
     rows: list[str] = []
     known, page, get_many = board.known, board.list, Store.get_many
-    monkeypatch.setattr("jobrunner.conductor.reconciler.PAGE", 2)
-    monkeypatch.setattr("jobrunner.conductor.reconciler.ROWS", 2)
+    monkeypatch.setattr("jobrunner.conductor.reconciling.reconciler.PAGE", 2)
+    monkeypatch.setattr("jobrunner.conductor.reconciling.reconciler.ROWS", 2)
     monkeypatch.setattr(board, "known", lambda ids: held.append(len(ids)) or known(ids))
     monkeypatch.setattr(board, "list", lambda **given: held.append(given["limit"]) or page(**given))
     monkeypatch.setattr(Store, "get_many", lambda self, ids: rows.extend(ids) or get_many(self, ids))

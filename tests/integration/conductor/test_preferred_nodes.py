@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from jobrunner.boards.board import Board
 from jobrunner.conductor.channel import Channel
-from jobrunner.conductor.ended import EndedJobs
-from jobrunner.conductor.failover import Failover
-from jobrunner.conductor.reconciler import Reconciler
+from jobrunner.conductor.reconciling.failover import Failover
+from jobrunner.conductor.reconciling.reconciler import Reconciler
+from jobrunner.conductor.worker.ended import EndedJobs
 from jobrunner.errors import InvalidParameters
 from jobrunner.jobs import post
 from jobrunner.jobs.following import follow
@@ -175,7 +175,7 @@ def test_who_dies_before_the_board_is_told_leaves_it_to_the_reconciler(
     job_id = posted(anywhere, **preferring("alice"))
     stop(anywhere, "alice")
     with monkeypatch.context() as patched:
-        patched.setattr("jobrunner.conductor.failover.move", lambda *args, **kwargs: None)
+        patched.setattr("jobrunner.conductor.reconciling.failover.move", lambda *args, **kwargs: None)
         assert look(anywhere) == 1
     assert claimed_by(anywhere, "bob") == []
     put_right(anywhere)

@@ -11,7 +11,7 @@ from taskflow import retry
 from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 
 from jobrunner import stopping
-from jobrunner.conductor.engine import PARALLEL_LOOK_S
+from jobrunner.conductor.engine.engine import PARALLEL_LOOK_S
 from jobrunner.model import CancelMode, JobState
 from jobrunner.persistence.tables import jobs
 from jobrunner.stopping import Stopped, StopReason, StopSignal

@@ -12,9 +12,9 @@ import pytest
 
 from jobrunner.assemble import make_worker
 from jobrunner.boards.board import News
-from jobrunner.conductor import setting_off
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
+from jobrunner.conductor.worker import setting_off
 from jobrunner.errors import StoreUnavailable
 from jobrunner.jobs import signals
 from jobrunner.model import Job, JobClass, JobState

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobrunner import times
-from jobrunner.conductor.leases import Held
+from jobrunner.conductor.worker.leases import Held
 from jobrunner.model import CancelMode, JobState
 from jobrunner.persistence import overdue
 from jobrunner.persistence.beginning import begin

@@ -230,7 +230,7 @@ def leave(code: int) -> NoReturn:
 
 def prepare_fork_server() -> None:
     """Fork what will become the fork server of this process, a conductor, while there is one thread."""
-    from jobrunner.conductor import forks
+    from jobrunner.conductor.supervisor import forks
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()

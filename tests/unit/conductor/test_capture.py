@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from jobrunner.conductor import capture
-from jobrunner.conductor.capture import CHUNK_BYTES, JobOutput, speaking
+from jobrunner.conductor.engine import capture
+from jobrunner.conductor.engine.capture import CHUNK_BYTES, JobOutput, speaking
 from jobrunner.persistence.output import OutputChunk
 from tests.unit.conductor.test_leases import job
 

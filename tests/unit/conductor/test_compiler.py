@@ -9,7 +9,7 @@ from taskflow import retry
 from taskflow.engines.action_engine.compiler import PatternCompiler, Terminator
 from taskflow.patterns import linear_flow
 
-from jobrunner.conductor.compiler import JobCompiler
+from jobrunner.conductor.engine.compiler import JobCompiler
 from tests.support.random_flows import RandomFlow
 from tests.support.runs import Note
 

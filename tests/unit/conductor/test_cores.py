@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobrunner.conductor import cores
-from jobrunner.conductor.cores import core_times, shares, spread
+from jobrunner.conductor.turns import cores
+from jobrunner.conductor.turns.cores import core_times, shares, spread
 
 STAT = """cpu  100 0 50 800 50 0 0 0 0 0
 cpu0 10 1 5 60 10 2 2 10 9 9

@@ -12,7 +12,7 @@ NEEDLESS = (
     "jobrunner.cli.post",
     "jobrunner.cli.post_options",
     "jobrunner.conductor.run",
-    "jobrunner.conductor.worker",
+    "jobrunner.conductor.worker.worker",
     "jobrunner.fork_server",
     "jobrunner.persistence.journal",
     "jobrunner.plugins",
@@ -30,7 +30,7 @@ from jobrunner.cli.main import build_parser, command_module
 build_parser("run")
 from jobrunner.assemble import make_database, run_conductor
 from jobrunner.boards import open_board
-from jobrunner.conductor.supervisor import Supervisor
+from jobrunner.conductor.supervisor.supervisor import Supervisor
 from jobrunner.config import load_config
 load_config(None)
 database = make_database(load_config(None, flags={"persistence.url": "mysql+pymysql://nobody@localhost/none"}).config)
@@ -41,7 +41,7 @@ print(*sys.modules, sep="\\n")
 GARBAGE = """
 import gc
 gc.set_threshold(50_000)
-from jobrunner.conductor.footprint import keep_small
+from jobrunner.conductor.supervisor.footprint import keep_small
 
 class Round:
     alive = most = 0
@@ -67,7 +67,7 @@ def said_by(program: str) -> list[str]:
 
 def test_the_supervisor_imports_nothing_that_only_its_workers_or_other_commands_need() -> None:
     imported = said_by(SUPERVISOR)
-    assert "jobrunner.conductor.supervisor" in imported
+    assert "jobrunner.conductor.supervisor.supervisor" in imported
     assert [name for name in NEEDLESS if name in imported] == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from jobrunner.conductor.frontier import Frontier
+from jobrunner.conductor.engine.frontier import Frontier
 
 
 class Walk:

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from jobrunner.boards.board import Board
-from jobrunner.conductor.giving_way import QUEUE, GivingWay
+from jobrunner.conductor.worker.giving_way import QUEUE, GivingWay
 from jobrunner.model import JobClass
 
 ANYWHERE, PINNED = JobClass(type="plain", node=None), JobClass(type="plain", node="alice")

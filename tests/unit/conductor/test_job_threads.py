@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobrunner.conductor.job_threads import JobThreads
+from jobrunner.conductor.turns.job_threads import JobThreads
 
 DEADLINE_S = 10.0
 

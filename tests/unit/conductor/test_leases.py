@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobrunner.conductor import leases
-from jobrunner.conductor.leases import HeldJobs
+from jobrunner.conductor.worker import leases
+from jobrunner.conductor.worker.leases import HeldJobs
 from jobrunner.model import Job
 from tests.support.made_up import made_up_job
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobrunner.conductor.channel import Channel
-from jobrunner.conductor.lone import (
+from jobrunner.conductor.supervisor.lone import (
     ACQUITTED_S,
     SETTLED_S,
     SPARE_PAUSE_S,
@@ -18,7 +18,7 @@ from jobrunner.conductor.lone import (
     LoneJobs,
     spares,
 )
-from jobrunner.conductor.process import LoneJob, WorkerProcess
+from jobrunner.conductor.supervisor.process import LoneJob, WorkerProcess
 from jobrunner.policies import RunLimits
 
 OWN = RunLimits(isolation="process")

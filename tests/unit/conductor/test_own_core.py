@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import pytest
 
-from jobrunner.conductor.baton import Baton
-from jobrunner.conductor.cores import Times, cores_allowed
-from jobrunner.conductor.own_core import LOOK_S, REST_S, OwnCore, core_for
+from jobrunner.conductor.turns.baton import Baton
+from jobrunner.conductor.turns.cores import Times, cores_allowed
+from jobrunner.conductor.turns.own_core import LOOK_S, REST_S, OwnCore, core_for
 
 PULSE_S = 0.25
 ALL = cores_allowed() if hasattr(os, "sched_getaffinity") else frozenset()

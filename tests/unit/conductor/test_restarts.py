@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from jobrunner.conductor.outage import Outage
-from jobrunner.conductor.process import how_it_ended
-from jobrunner.conductor.restarts import BACKOFF_MAX_S, STEADY_S, Restarts
+from jobrunner.conductor.supervisor.process import how_it_ended
+from jobrunner.conductor.supervisor.restarts import BACKOFF_MAX_S, STEADY_S, Restarts
 from jobrunner.errors import BoardUnavailable
 
 

@@ -15,8 +15,8 @@ from taskflow import engines, retry
 from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 from taskflow.task import Task
 
-from jobrunner.conductor import shape
-from jobrunner.conductor.shape import fingerprint
+from jobrunner.conductor.engine import shape
+from jobrunner.conductor.engine.shape import fingerprint
 from jobrunner.errors import InvalidFlow
 
 ROOT = Path(__file__).parents[3]

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from jobrunner.conductor.channel import Channel
-from jobrunner.conductor.process import WorkerProcess
-from jobrunner.conductor.supervisor import Supervisor
+from jobrunner.conductor.supervisor.process import WorkerProcess
+from jobrunner.conductor.supervisor.supervisor import Supervisor
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable
 from jobrunner.persistence.database import Database

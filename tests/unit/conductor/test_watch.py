@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobrunner.conductor.usage import Sample, Usage
-from jobrunner.conductor.watch import Watch, Watched
+from jobrunner.conductor.isolation.usage import Sample, Usage
+from jobrunner.conductor.isolation.watch import Watch, Watched
 from jobrunner.model import CancelMode, JobState
 from jobrunner.policies import RunLimits
 

@@ -13,7 +13,7 @@ from taskflow.patterns import linear_flow
 from taskflow.task import Task
 
 from jobrunner import job
-from jobrunner.conductor.aftermath import Aftermath
+from jobrunner.conductor.worker.aftermath import Aftermath
 
 HANG_S = 60.0
 SLOW_S = 3.0

@@ -1,0 +1,1 @@
+"""Which of a worker's threads computes when, and on which processor core."""
