@@ -13,8 +13,8 @@ from bench.servers import Servers
 from jobrunner.assemble import make_context
 from jobrunner.config import BoardSection, Config, FlowsSection, PersistenceSection
 from jobrunner.jobs.context import JobContext
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 
 ROOT = Path(__file__).parents[1]
 FLOWS = ROOT / "bench" / "flows"

@@ -9,8 +9,8 @@ from jobrunner.boards import open_board
 from jobrunner.boards.board import Board
 from jobrunner.config import Config
 from jobrunner.jobs.context import JobContext
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import require_schema
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 
 if TYPE_CHECKING:

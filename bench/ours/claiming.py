@@ -16,7 +16,7 @@ from bench.samples import median
 from jobrunner.assemble import make_board
 from jobrunner.boards.board import Board
 from jobrunner.model import BoardEntry, JobClass, new_job_id
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 
 FEW, MANY = 100, 100_000
 BATCH = 500

@@ -19,7 +19,7 @@ from bench.samples import percentile
 from jobrunner.jobs import look
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import TERMINAL_STATES, JobState, Posting
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import JobFilter
 from jobrunner.persistence.tables import jobs
 

@@ -16,8 +16,8 @@ from bench.samples import median
 from jobrunner.jobs import post
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import JobState, Parked, Posting
-from jobrunner.persistence import beginning, ownership
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.ownership import beginning, ownership
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.tables import jobs
 
 DELAYED, ASKING = 100_000, 10_000

@@ -29,7 +29,7 @@ from jobrunner.boards.board import Board
 from jobrunner.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jobrunner.persistence.database import Database
+    from jobrunner.persistence.server.database import Database
 
 ENTRY_POINTS = "jobrunner.boards"
 

@@ -26,7 +26,7 @@ from jobrunner.errors import WrongBoard
 from jobrunner.model import BoardEntry, JobClass
 
 if TYPE_CHECKING:
-    from jobrunner.persistence.database import Database
+    from jobrunner.persistence.server.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from jobrunner.boards.sql_line import CLAIMED, DELAYED, WAITING, line_key, pages
 from jobrunner.boards.waiting import Waiting, news_of
 from jobrunner.errors import WrongBoard
 from jobrunner.model import BoardEntry, JobClass
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.server_version import server_version
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.server_version import server_version
 from jobrunner.persistence.tables import board, settings
 
 P = ParamSpec("P")

@@ -28,7 +28,7 @@ from jobrunner.boards.file_watch import FileWatch
 from jobrunner.boards.sql_line import CHANNEL, WAITING
 from jobrunner.boards.waiting import Ear, readable, take_news
 from jobrunner.errors import BoardUnavailable
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import board
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.model import JobClass
-from jobrunner.persistence.database import Database, now_ms_of
+from jobrunner.persistence.server.database import Database, now_ms_of
 from jobrunner.persistence.tables import board
 
 H = TypeVar("H", bound=Hashable)

@@ -17,8 +17,8 @@ from jobrunner.boards import sql_line as line
 from jobrunner.boards.entries import to_text
 from jobrunner.boards.sql_line import CLAIMED, DELAYED, WAITING, Candidate, line_key
 from jobrunner.model import BoardEntry
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.pipelines.inserts import leaving_known
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import board
 
 

@@ -11,8 +11,8 @@ from jobrunner.cli import options, output
 from jobrunner.errors import EXIT_OK, EXIT_UNAVAILABLE, StoreUnavailable
 
 if TYPE_CHECKING:
-    from jobrunner.persistence.database import Database
     from jobrunner.persistence.schema import SchemaState
+    from jobrunner.persistence.server.database import Database
 
 UPGRADE = """\
 Make jobrunner's tables, or bring those of an earlier version up to date. It is safe to run from several machines at
@@ -105,7 +105,7 @@ def _is_there(database: Database) -> bool:
 @contextlib.contextmanager
 def _database(args: argparse.Namespace) -> Iterator[Database]:
     from jobrunner.cli.context import load_config
-    from jobrunner.persistence.database import Database
+    from jobrunner.persistence.server.database import Database
 
     config = load_config(args).config
     database = Database(config.store_url, pool_size=1)
@@ -120,7 +120,7 @@ def _clear_refusals(database: Database) -> Iterator[None]:
     """What the server refuses (an account, a right, a database that does not exist) in its own words."""
     from sqlalchemy.exc import DBAPIError
 
-    from jobrunner.persistence.faults import brief
+    from jobrunner.persistence.server.faults import brief
 
     try:
         yield

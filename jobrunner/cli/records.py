@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from jobrunner.model import AtomRecord, AttemptRecord, Job
 
 if TYPE_CHECKING:
-    from jobrunner.persistence.jobsets import Jobset
-    from jobrunner.persistence.links import Link
+    from jobrunner.persistence.chains.jobsets import Jobset
+    from jobrunner.persistence.chains.links import Link
     from jobrunner.persistence.nodes import Node
     from jobrunner.persistence.output import OutputChunk
 

@@ -20,7 +20,7 @@ from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState, When
 from jobrunner.policies import BAD_ENDS
 
 if TYPE_CHECKING:
-    from jobrunner.persistence.links import Link
+    from jobrunner.persistence.chains.links import Link
 
 LABEL_WIDTH = 12
 VALUE_LIMIT = 2000

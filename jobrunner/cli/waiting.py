@@ -11,7 +11,7 @@ from jobrunner.errors import EXIT_JOB_FAILED, EXIT_OK, StoreUnavailable, WaitTim
 from jobrunner.jobs import look, reasons
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import Job, JobState
-from jobrunner.persistence.links import SKIPPED
+from jobrunner.persistence.chains.links import SKIPPED
 
 T = TypeVar("T")
 

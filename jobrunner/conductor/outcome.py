@@ -15,9 +15,9 @@ from taskflow.types import failure as ft
 from jobrunner.conductor.engine.engine import JobEngine
 from jobrunner.errors import JobrunnerError
 from jobrunner.model import CancelMode, Job, JobError, JobState, Json, Parked
-from jobrunner.persistence.beginning import MAX_DEATHS
 from jobrunner.persistence.flows import META_KEY
-from jobrunner.persistence.settling import HELD_NOTE, Settlement, followed_up
+from jobrunner.persistence.ownership.beginning import MAX_DEATHS
+from jobrunner.persistence.ownership.settling import HELD_NOTE, Settlement, followed_up
 from jobrunner.persistence.signals import awaits_of
 from jobrunner.stopping import StopReason
 from jobrunner.waits import Waiting

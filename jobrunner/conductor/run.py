@@ -32,17 +32,17 @@ from jobrunner.conductor.turns.baton import Baton
 from jobrunner.errors import CorruptRow, LeaseLost, StoreUnavailable, UnknownJobType
 from jobrunner.membership import Member
 from jobrunner.model import CancelMode, Job, JobError, JobState, Parked
-from jobrunner.persistence.adoption import adopted
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.chains.jobsets import members_of
 from jobrunner.persistence.flows import META_KEY
-from jobrunner.persistence.jobsets import members_of
 from jobrunner.persistence.journal.books import load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
-from jobrunner.persistence.lost_leases import give_death_back
 from jobrunner.persistence.output import kept_bytes
-from jobrunner.persistence.ownership import hand_back
-from jobrunner.persistence.settling import Settlement, followed_up
+from jobrunner.persistence.ownership.adoption import adopted
+from jobrunner.persistence.ownership.lost_leases import give_death_back
+from jobrunner.persistence.ownership.ownership import hand_back
+from jobrunner.persistence.ownership.settling import Settlement, followed_up
+from jobrunner.persistence.server.database import Database
 from jobrunner.plugins.registry import Registry
 from jobrunner.stopping import StopSignal
 

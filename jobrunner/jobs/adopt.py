@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.offering import offer
 from jobrunner.model import Job
-from jobrunner.persistence import adoption
+from jobrunner.persistence.ownership import adoption
 
 
 def adopt(context: JobContext, job: Job) -> Job:

@@ -11,7 +11,9 @@ from jobrunner.jobs.following import follow, leave_sets, settle_blocked
 from jobrunner.jobs.offering import offer
 from jobrunner.jobs.post import put_on_board
 from jobrunner.model import CancelMode, Job, JobState
-from jobrunner.persistence import holding, links, ownership, signals
+from jobrunner.persistence import signals
+from jobrunner.persistence.chains import links
+from jobrunner.persistence.ownership import holding, ownership
 from jobrunner.persistence.store import board_entry
 
 log = logging.getLogger(__name__)

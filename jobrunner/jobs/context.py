@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobrunner.boards.board import Board
 from jobrunner.config import Config
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from jobrunner import times
 from jobrunner.boards.board import Board
 from jobrunner.errors import BoardUnavailable
 from jobrunner.jobs.offering import call
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.deciding import decide
-from jobrunner.persistence.links import blocked_page, decided, dependents
-from jobrunner.persistence.passing import next_in_line, release_sets, sets_of
+from jobrunner.persistence.chains.deciding import decide
+from jobrunner.persistence.chains.links import blocked_page, decided, dependents
+from jobrunner.persistence.permits.passing import next_in_line, release_sets, sets_of
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import board_entry
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from jobrunner.jobs.following import settle_blocked
 from jobrunner.jobs.pace import Pace
 from jobrunner.jobs.post import Posted, check, post_linked, put_on_board
 from jobrunner.model import CancelMode, Job, JobState, Posting, new_job_id
-from jobrunner.persistence import jobsets
-from jobrunner.persistence.jobsets import Jobset
-from jobrunner.persistence.retrying_sets import Retried, retry_members
+from jobrunner.persistence.chains import jobsets
+from jobrunner.persistence.chains.jobsets import Jobset
+from jobrunner.persistence.chains.retrying_sets import Retried, retry_members
 from jobrunner.persistence.store import JobFilter, NewJobset, board_entry
 from jobrunner.plugins.holds import check_hold, merged
 from jobrunner.policies import Hold

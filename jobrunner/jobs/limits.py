@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from jobrunner.errors import LimitNotFound, UsageError
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.offering import call
-from jobrunner.persistence import limits, passing
-from jobrunner.persistence.limits import Limit as Limit
+from jobrunner.persistence.permits import limits, passing
 from jobrunner.persistence.permits.configured import NODE
+from jobrunner.persistence.permits.limits import Limit as Limit
 from jobrunner.plugins.holds import TYPE, check_name
 from jobrunner.policies import ANY_NUMBER
 from jobrunner.quantities import check_rate

@@ -11,11 +11,12 @@ from jobrunner.errors import CorruptRow, JobNotFound, WaitTimedOut
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.pace import Pace
 from jobrunner.model import AtomRecord, AttemptRecord, Job, JobState, When
-from jobrunner.persistence import flows, links, nodes, output
-from jobrunner.persistence.attempts import read_attempts
-from jobrunner.persistence.links import Link
+from jobrunner.persistence import flows, nodes, output
+from jobrunner.persistence.chains import links
+from jobrunner.persistence.chains.links import Link
 from jobrunner.persistence.nodes import Node
 from jobrunner.persistence.output import OutputChunk
+from jobrunner.persistence.ownership.attempts import read_attempts
 from jobrunner.persistence.store import JobFilter
 
 __all__ = [

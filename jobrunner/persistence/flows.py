@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobrunner.model import AtomRecord, Job, flow_id
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import atomdetails, flowdetails
 
 INJECTOR = "_TaskFlow_INJECTOR"

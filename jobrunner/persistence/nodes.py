@@ -13,8 +13,8 @@ from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from jobrunner import times
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import loads
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import leases, nodes
 
 ALIVE_MS = 5_000

@@ -12,10 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import clean
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import output
 
 READ_BATCH = 200

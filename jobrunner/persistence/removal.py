@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobrunner.model import OPEN_STATES, JobState
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import lock_rows, locking
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import (
     attempts,
     events,

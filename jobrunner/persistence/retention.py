@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from jobrunner.config import RetentionSection
 from jobrunner.model import TERMINAL_STATES, JobState
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.removal import remove
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs
 
 BATCH = 500

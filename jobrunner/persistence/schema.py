@@ -17,8 +17,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from jobrunner.errors import ConfigError, SchemaOutOfDate
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.faults import is_passing
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.faults import is_passing
 from jobrunner.persistence.tables import metadata, settings
 
 HEAD = "0003"

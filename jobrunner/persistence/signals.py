@@ -23,13 +23,13 @@ import sqlalchemy as sa
 from jobrunner import times
 from jobrunner.errors import CorruptRow, DuplicateKey, JobNotFound, TooManySignals, WrongState
 from jobrunner.model import UNOWNED_STATES, Job, JobState, Json, Parked
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row, state_of_row
+from jobrunner.persistence.ownership.settling import INSERT_EVENTS, set_columns
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
-from jobrunner.persistence.settling import INSERT_EVENTS, set_columns
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs, signals
 
 PENDING_LIMIT = 1000

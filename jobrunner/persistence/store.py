@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from jobrunner.errors import AmbiguousJobId, CorruptRow, JobNotFound, SchemaOutOfDate
 from jobrunner.model import OPEN_STATES, BoardEntry, Job, JobState, Posting
-from jobrunner.persistence import keys, listing, posting
-from jobrunner.persistence.database import Database
+from jobrunner.persistence import listing
 from jobrunner.persistence.job_rows import board_entry, event_from_row, job_from_row
-from jobrunner.persistence.linked_posting import NewJobset
 from jobrunner.persistence.listing import JobFilter
-from jobrunner.persistence.posting import Inserted
+from jobrunner.persistence.posting import keys, posting
+from jobrunner.persistence.posting.linked_posting import NewJobset
+from jobrunner.persistence.posting.posting import Inserted
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import events, jobs, settings
 
 __all__ = ["Inserted", "JobFilter", "NewJobset", "Store", "board_entry"]

@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobrunner.model import CancelMode, JobState
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.permits.configured import NODE, configured_of
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs, nodes, semaphores
 from jobrunner.policies import ANY_NUMBER
 

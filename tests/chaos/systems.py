@@ -31,8 +31,8 @@ from jobrunner.errors import (
 from jobrunner.jobs import change, fan_out, jobsets, look, post, remove, signals
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import Job, Posting
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 
 if TYPE_CHECKING:
     from tests.chaos.case import Kind

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from jobrunner.model import JobState, Posting, flow_id
-from jobrunner.persistence import beginning
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.ownership import beginning
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.tables import atomdetails, flowdetails, jobs, logbooks
 from tests.chaos import history

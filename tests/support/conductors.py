@@ -28,9 +28,10 @@ from jobrunner.config import Config, load_config
 from jobrunner.jobs import post
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import AtomRecord, CancelMode, Job, JobState, Posting
-from jobrunner.persistence import flows, ownership
-from jobrunner.persistence.database import Database
+from jobrunner.persistence import flows
+from jobrunner.persistence.ownership import ownership
 from jobrunner.persistence.schema import SchemaState, schema_state, upgrade
+from jobrunner.persistence.server.database import Database
 from tests.support import warm
 
 FLOWS = Path(__file__).with_name("flows")

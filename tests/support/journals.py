@@ -17,11 +17,11 @@ from taskflow import states
 from taskflow.persistence import models
 
 from jobrunner.model import Job, Posting, flow_id
-from jobrunner.persistence.beginning import begin
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.ownership.beginning import begin
 from jobrunner.persistence.pipelines.pipeline import log as pipeline_log
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.tables import atomdetails
 

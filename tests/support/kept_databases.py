@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
 from tests.support.servers import MariaDbServer
 

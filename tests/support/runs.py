@@ -15,10 +15,11 @@ from jobrunner.conductor.run import Outcome, RunParts, run_job
 from jobrunner.conductor.turns.baton import Baton
 from jobrunner.conductor.worker.leases import Held
 from jobrunner.model import AtomRecord, CancelMode, Job, JobState, Posting
-from jobrunner.persistence import beginning, flows, ownership
-from jobrunner.persistence.database import Database
+from jobrunner.persistence import flows
 from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.ownership import beginning, ownership
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 from jobrunner.plugins.registry import JobType, Registry
 from jobrunner.stopping import StopSignal

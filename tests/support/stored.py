@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from jobrunner.model import AtomRecord, flow_id
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import META_KEY, META_ORDER
 from jobrunner.persistence.output import OutputChunk
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import atomdetails, flowdetails, jobs, logbooks, output
 from tests.support.command_line import CommandLine, Done
 

@@ -11,8 +11,8 @@ import pytest
 from taskflow.jobs import backends
 
 from jobrunner.boards.taskflow.jobboard import PostingBoard
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 
 BOARD_KINDS = [
     pytest.param("redis", marks=pytest.mark.redis),

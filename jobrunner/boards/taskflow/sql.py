@@ -19,8 +19,8 @@ from jobrunner.boards.taskflow.postings import Absence, Mark, Postings, Row
 from jobrunner.boards.taskflow.sql_ear import CHANNEL, POSTED, PostedEar, is_listed
 from jobrunner.boards.waiting import Waiting
 from jobrunner.errors import BoardUnavailable
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import require_schema
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import taskflow_postings as table
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from jobrunner.boards.sql_ears import PostgresEar
 from jobrunner.boards.sql_line import Pulse
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import taskflow_postings as table
 
 CHANNEL = "jobrunner_taskflow"

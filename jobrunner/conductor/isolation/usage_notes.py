@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from jobrunner.conductor.outage import Outage
 from jobrunner.errors import JobrunnerError
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.unowned import UsageNote, note_usage
+from jobrunner.persistence.ownership.unowned import UsageNote, note_usage
+from jobrunner.persistence.server.database import Database
 
 log = logging.getLogger(__name__)
 

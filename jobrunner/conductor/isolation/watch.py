@@ -20,7 +20,7 @@ from typing import Any
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.isolation.usage import Sample, Usage, look
 from jobrunner.model import CancelMode, JobError, JobState
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.policies import RunLimits
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from jobrunner.boards.board import Board
 from jobrunner.model import BoardEntry
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import board_entry
 from jobrunner.persistence.nodes import clock_ms, nodes_away
-from jobrunner.persistence.placing import Departure, candidates, depart
+from jobrunner.persistence.ownership.placing import Departure, candidates, depart
+from jobrunner.persistence.server.database import Database
 
 log = logging.getLogger(__name__)
 

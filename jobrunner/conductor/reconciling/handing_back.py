@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from jobrunner.boards.board import Board
 from jobrunner.errors import StoreUnavailable
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.ownership.unowned import running_of
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
-from jobrunner.persistence.unowned import running_of
 
 log = logging.getLogger(__name__)
 

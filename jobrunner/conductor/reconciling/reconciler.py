@@ -32,13 +32,13 @@ from jobrunner.conductor.reconciling.failover import move
 from jobrunner.conductor.reconciling.unkept import UnkeptClaims
 from jobrunner.conductor.reconciling.waker import Waker
 from jobrunner.jobs.following import follow, follow_all
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import conductors_gone, list_nodes, take_lease
-from jobrunner.persistence.overdue import end_overdue
-from jobrunner.persistence.passing import call_late, sweep
-from jobrunner.persistence.placing import pins
+from jobrunner.persistence.ownership.overdue import end_overdue
+from jobrunner.persistence.ownership.placing import pins
+from jobrunner.persistence.ownership.unowned import note_waiting, unexplained
+from jobrunner.persistence.permits.passing import call_late, sweep
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
-from jobrunner.persistence.unowned import note_waiting, unexplained
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from jobrunner.boards.board import Board, BoardRow
 from jobrunner.conductor.reconciling.handing_back import give_back
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import conductors_gone
+from jobrunner.persistence.server.database import Database
 
 log = logging.getLogger(__name__)
 

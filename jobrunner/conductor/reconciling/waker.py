@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from jobrunner.boards.board import Board
 from jobrunner.jobs.offering import offer_now
 from jobrunner.model import Job
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.signals import wake_signalled
 
 

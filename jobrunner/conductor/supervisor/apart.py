@@ -18,7 +18,7 @@ from jobrunner.conductor.supervisor.lone import LoneJobs, spares
 from jobrunner.conductor.supervisor.process import LoneJob, WorkerProcess, how_it_ended
 from jobrunner.config import Config
 from jobrunner.errors import NotAllowedHere
-from jobrunner.persistence.unowned import UsageNote
+from jobrunner.persistence.ownership.unowned import UsageNote
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from jobrunner.conductor.supervisor.pruner import PRUNER_LEASE, Pruner
 from jobrunner.conductor.supervisor.reporting import REPORT_S, Figures, Reporter
 from jobrunner.config import RetentionSection
 from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable, WrongBoard
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import give_lease, node_stopped
-from jobrunner.persistence.unowned import UsageNote
+from jobrunner.persistence.ownership.unowned import UsageNote
+from jobrunner.persistence.server.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from jobrunner.boards.board import Board
 from jobrunner.conductor.reconciling.failover import move
 from jobrunner.conductor.reconciling.handing_back import give_back
 from jobrunner.errors import JobrunnerError, StoreUnavailable
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.settling import Settlement, followed_up
+from jobrunner.persistence.ownership.settling import Settlement, followed_up
+from jobrunner.persistence.ownership.unowned import UsageNote, hand_back_of, note_usage, settle_for
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store, board_entry
-from jobrunner.persistence.unowned import UsageNote, hand_back_of, note_usage, settle_for
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.outage import Outage
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.model import BoardEntry, Job, JobState
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store, board_entry
 from jobrunner.persistence.wishes import Wishes, wishes
 

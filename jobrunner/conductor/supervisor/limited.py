@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jobrunner.config import Config, Limit
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.limits import configure
 from jobrunner.persistence.permits.configured import Configured
+from jobrunner.persistence.permits.limits import configure
+from jobrunner.persistence.server.database import Database
 
 
 class ConfiguredLimits:

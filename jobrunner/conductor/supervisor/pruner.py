@@ -14,8 +14,8 @@ import time
 from jobrunner import times
 from jobrunner.config import RetentionSection
 from jobrunner.persistence import retention
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import take_lease
+from jobrunner.persistence.server.database import Database
 
 log = logging.getLogger(__name__)
 

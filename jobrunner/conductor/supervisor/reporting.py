@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from jobrunner import __version__, times
 from jobrunner.conductor.availability import Gauge, Taken, reluctance
 from jobrunner.conductor.supervisor.node import node_report
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import freest_other, report_node
+from jobrunner.persistence.server.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -39,7 +39,7 @@ from jobrunner.conductor.supervisor.wakeup import Wakeup
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, JobrunnerError, StoreUnavailable, WrongBoard
 from jobrunner.model import CancelMode
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.wishes import Wishes, wishes
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from jobrunner.boards.board import Board
 from jobrunner.conductor.outage import Outage
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.model import Job, JobClass
+from jobrunner.persistence.ownership.unowned import note_waiting
 from jobrunner.persistence.store import Store
-from jobrunner.persistence.unowned import note_waiting
 from jobrunner.plugins.capabilities import Evaluator
 from jobrunner.plugins.registry import Registry
 

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from jobrunner.conductor.engine.shape import shape_of_flow
 from jobrunner.errors import InvalidFlow, JobrunnerError
 from jobrunner.model import Job, JobClass
-from jobrunner.persistence.adoption import waiting_for_other_code
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.journal.backend import load_flow
+from jobrunner.persistence.ownership.adoption import waiting_for_other_code
+from jobrunner.persistence.server.database import Database
 from jobrunner.plugins.registry import Registry
 
 log = logging.getLogger(__name__)

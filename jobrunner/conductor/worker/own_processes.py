@@ -18,10 +18,10 @@ from jobrunner.conductor.worker.ended import EndedJobs
 from jobrunner.conductor.worker.leases import HeldJobs
 from jobrunner.errors import NotAllowedHere, StoreUnavailable
 from jobrunner.model import Job, JobState
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.ownership import hand_back
-from jobrunner.persistence.settling import Settlement
-from jobrunner.persistence.unowned import note_waiting
+from jobrunner.persistence.ownership.ownership import hand_back
+from jobrunner.persistence.ownership.settling import Settlement
+from jobrunner.persistence.ownership.unowned import note_waiting
+from jobrunner.persistence.server.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from collections.abc import Collection
 
 from jobrunner.boards.board import Board
 from jobrunner.model import Job, JobClass
-from jobrunner.persistence.link import Link
-from jobrunner.persistence.passing import next_in_line, release_sets
+from jobrunner.persistence.permits.passing import next_in_line, release_sets
+from jobrunner.persistence.server.link import Link
 
 
 class PassingOn:

@@ -20,8 +20,8 @@ from jobrunner.conductor.worker.own_processes import OwnProcesses
 from jobrunner.conductor.worker.passing_on import PassingOn
 from jobrunner.conductor.worker.running import Running
 from jobrunner.model import Job
-from jobrunner.persistence.beginning import Begun, TagLimits, begin
-from jobrunner.persistence.link import Link
+from jobrunner.persistence.ownership.beginning import Begun, TagLimits, begin
+from jobrunner.persistence.server.link import Link
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.jobs.following import follow
 from jobrunner.model import Job
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.plugins.registry import Registry
 
 log = logging.getLogger(__name__)

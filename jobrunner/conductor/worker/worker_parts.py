@@ -33,9 +33,9 @@ from jobrunner.conductor.worker.running import Running
 from jobrunner.conductor.worker.setting_off import SettingOff
 from jobrunner.config import Config
 from jobrunner.model import Job
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.writer import Writer
-from jobrunner.persistence.link import Link
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.link import Link
 from jobrunner.persistence.store import Store
 from jobrunner.plugins.registry import Registry
 

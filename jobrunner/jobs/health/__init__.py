@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobrunner.errors import JobrunnerError
 from jobrunner.jobs.health import board, configuration, machine, nodes, plugins, store
 from jobrunner.jobs.health.finding import Finding, Health, Reporter, Subject
-from jobrunner.persistence.faults import brief
+from jobrunner.persistence.server.faults import brief
 
 __all__ = ["LOOKS", "Finding", "Health", "Reporter", "Subject", "examine"]
 

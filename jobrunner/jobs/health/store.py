@@ -14,9 +14,9 @@ from jobrunner.jobs.health.filesystem import filesystem_of, is_network
 from jobrunner.jobs.health.finding import Finding, Reporter, Subject
 from jobrunner.jobs.health.settings import server_settings
 from jobrunner.persistence import nodes
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import SchemaState, foreign_tables, not_ours
-from jobrunner.persistence.server_version import ServerVersion, server_version
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.server_version import ServerVersion, server_version
 
 AREA = "store"
 CLOCK_TOLERANCE_S = 1.0

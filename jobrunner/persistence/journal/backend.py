@@ -29,12 +29,12 @@ from taskflow.persistence import base, models
 from taskflow.storage import Storage
 
 from jobrunner.errors import JobrunnerError, LeaseLost, NotStorable
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal import books
 from jobrunner.persistence.journal.books import load_flow
 from jobrunner.persistence.journal.flow import FlowJournal
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import atomdetails, flowdetails, logbooks
 
 __all__ = ["JournalBackend", "JournalConnection", "load_flow"]

@@ -21,7 +21,7 @@ from jobrunner.persistence.flows import META_KEY, META_WAITS
 from jobrunner.persistence.journal.known import KnownAtom
 from jobrunner.persistence.journal.rows import atom_row, flow_row
 from jobrunner.persistence.output import OutputChunk
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.ownership.settling import Settlement
 
 if TYPE_CHECKING:
     from jobrunner.persistence.journal.writer import Writer

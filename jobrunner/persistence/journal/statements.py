@@ -22,11 +22,11 @@ from jobrunner import times
 from jobrunner.model import JobState
 from jobrunner.persistence.journal.flow import Changes, Fence, FlowJournal
 from jobrunner.persistence.output import OUTPUT_COLUMNS, drop_middle, output_rows
+from jobrunner.persistence.ownership.settling import Settled, is_settled, settle_rows
 from jobrunner.persistence.pipelines.inserts import insert_new, upsert
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import LOCKED_ENDS, LOCKED_EPOCHS, lock_rows, rely_on_epochs
-from jobrunner.persistence.settling import Settled, is_settled, settle_rows
 from jobrunner.persistence.signals import take
 from jobrunner.persistence.tables import atomdetails, flowdetails, logbooks, output
 

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobrunner.errors import LeaseLost
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import RESULT_LIMIT_BYTES
-from jobrunner.persistence.faults import is_away, is_passing, is_refused
 from jobrunner.persistence.journal.flow import Changes, FlowJournal
 from jobrunner.persistence.journal.line import Line, Turn
 from jobrunner.persistence.journal.statements import Batch, may_trust, write_batch, write_trusting
-from jobrunner.persistence.link import Link
 from jobrunner.persistence.pipelines.pipeline import NotHeld
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.faults import is_away, is_passing, is_refused
+from jobrunner.persistence.server.link import Link
 
 log = logging.getLogger(__name__)
 

@@ -16,5 +16,5 @@ Costs nothing for jobs that hold nothing. For one that does: three round trips, 
 the first, and where there is a rate; for a batch of several that many to look, and again to lock if some may begin.
 
 A job's permits are granted in granting.py and ended in ending.py. What is held of a semaphore is read in rows.py, who
-waits for it in line.py. Who is next, and what is left behind, is found in persistence/passing.py.
+waits for it in line.py. Who is next, and what is left behind, is found in passing.py.
 """

@@ -14,11 +14,11 @@ from jobrunner.model import Job
 from jobrunner.persistence.permits.ending import FREE
 from jobrunner.persistence.permits.line import line_of, place_of
 from jobrunner.persistence.permits.rows import held, locked, look_at
+from jobrunner.persistence.permits.semaphores import Refusal, Semaphore, Terms, Wish
 from jobrunner.persistence.pipelines.inserts import upsert
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
-from jobrunner.persistence.semaphores import Refusal, Semaphore, Terms, Wish
-from jobrunner.persistence.server_clock import server_ms
+from jobrunner.persistence.server.server_clock import server_ms
 from jobrunner.persistence.tables import permits, semaphores
 from jobrunner.policies import Hold
 

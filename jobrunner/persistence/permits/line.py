@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from jobrunner.model import UNOWNED_STATES, Job
 from jobrunner.persistence.job_rows import board_entry
 from jobrunner.persistence.permits.rows import Ask
+from jobrunner.persistence.permits.semaphores import Semaphore, Wish
 from jobrunner.persistence.pipelines.statement import Statement
-from jobrunner.persistence.semaphores import Semaphore, Wish
 from jobrunner.persistence.tables import jobs, permits
 
 LINE_SEEN = 100

@@ -10,12 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobrunner.persistence.database import now_ms_of
 from jobrunner.persistence.permits.configured import configured_of
+from jobrunner.persistence.permits.semaphores import Semaphore
 from jobrunner.persistence.pipelines.inserts import insert_new
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
-from jobrunner.persistence.semaphores import Semaphore
+from jobrunner.persistence.server.database import now_ms_of
 from jobrunner.persistence.tables import permits, semaphores
 
 Ask = Callable[[Statement, Mapping[str, Any]], Sequence[Mapping[str, Any]]]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from tests.support import warm
 from tests.support.command_line import CommandLine
 from tests.support.stored import DEADLINE_S, Rows

@@ -19,8 +19,9 @@ from jobrunner.cli.options import COMMON
 from jobrunner.cli.states import ATOMS
 from jobrunner.config import Config, load_config
 from jobrunner.model import TERMINAL_STATES, JobState
-from jobrunner.persistence import beginning, encoding
+from jobrunner.persistence import encoding
 from jobrunner.persistence.journal import rows
+from jobrunner.persistence.ownership import beginning
 from jobrunner.plugins import json_limits
 from jobrunner.plugins.builtin_capabilities import ALL as CAPABILITIES
 from tests.support.command_line import CommandLine

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from jobrunner.assemble import make_context
 from jobrunner.config import load_config
 from jobrunner.jobs.context import JobContext
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs
 from tests.support.command_line import CommandLine
 from tests.support.conductors import FLOWS, ROOT, Cluster

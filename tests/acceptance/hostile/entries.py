@@ -11,7 +11,7 @@ import redis
 import sqlalchemy as sa
 
 from jobrunner.model import JobClass
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from tests.acceptance.hostile.postings import ESC, LUA, MODULE, PICKLE, PYTHON, SQL, TOUCH
 
 ECHO = JobClass(type="echo").key

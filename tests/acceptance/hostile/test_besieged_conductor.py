@@ -16,8 +16,8 @@ import redis
 import sqlalchemy as sa
 
 from jobrunner.model import BoardEntry, JobClass, JobState, Posting
-from jobrunner.persistence.beginning import begin
 from jobrunner.persistence.job_rows import row_of_posting
+from jobrunner.persistence.ownership.beginning import begin
 from jobrunner.persistence.store import JobFilter
 from tests.acceptance.hostile.conftest import Besieged
 from tests.acceptance.hostile.entries import ENTRIES, write_to_redis, write_to_table

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobrunner.conductor.run import Outcome, run_job
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.flow import FlowJournal
+from jobrunner.persistence.server.database import Database
 from tests.chaos.crash_points.faults import FaultyWriter, Group, Writes
 from tests.chaos.crash_points.owner import Workings
 

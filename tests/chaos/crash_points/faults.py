@@ -17,9 +17,9 @@ import psycopg
 import pymysql
 from sqlalchemy.exc import OperationalError
 
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.flow import Changes, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.server.database import Database
 
 Group = Sequence[tuple[FlowJournal, Changes]]
 """What the writer puts into one transaction."""

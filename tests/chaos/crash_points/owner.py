@@ -23,9 +23,9 @@ from jobrunner.conductor.run import Outcome, RunParts, run_job
 from jobrunner.jobs.following import follow_all
 from jobrunner.model import After, Posting
 from jobrunner.persistence import signals
-from jobrunner.persistence.beginning import Begun, begin
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.ownership.beginning import Begun, begin
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 from jobrunner.plugins.registry import JobType, Registry
 from jobrunner.stopping import StopSignal

@@ -25,15 +25,17 @@ from jobrunner.conductor.supervisor.keeper import Claims
 from jobrunner.conductor.worker.known_types import KnownTypes
 from jobrunner.jobs import following
 from jobrunner.model import BoardEntry, Job, JobState
-from jobrunner.persistence import beginning, deciding, signals
-from jobrunner.persistence.database import Database
+from jobrunner.persistence import signals
+from jobrunner.persistence.chains import deciding
 from jobrunner.persistence.journal import statements
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
+from jobrunner.persistence.ownership import beginning
+from jobrunner.persistence.ownership.settling import Settlement, set_columns
+from jobrunner.persistence.permits.semaphores import Semaphore
 from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import lock_rows
-from jobrunner.persistence.semaphores import Semaphore
-from jobrunner.persistence.settling import Settlement, set_columns
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import atomdetails, jobs
 
 FOR_EVER_S = 7 * 24 * 3600.0

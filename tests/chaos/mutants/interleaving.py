@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from jobrunner.errors import LeaseLost
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import atomdetails
 from tests.chaos import history
 from tests.chaos.case import Case

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from jobrunner.boards import open_board
 from jobrunner.boards.board import Board
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import settings
 from tests.support.kept_databases import kept_databases, ready
 

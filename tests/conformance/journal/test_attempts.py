@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jobrunner.model import JobError, JobState
-from jobrunner.persistence.attempts import read_attempts
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.ownership.attempts import read_attempts
+from jobrunner.persistence.ownership.settling import Settlement
 from tests.conformance.journal.test_replays import answer_lost
 from tests.support.journals import OTHER, Stage, now_ms
 

@@ -13,11 +13,11 @@ from taskflow.patterns import linear_flow
 
 from jobrunner.errors import WrongState
 from jobrunner.model import JobState
-from jobrunner.persistence import ownership
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.journal.backend import JournalBackend
+from jobrunner.persistence.ownership import ownership
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.schema import upgrade
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import atomdetails, jobs
 from tests.support.journals import Stage, staged, until, watched
 

@@ -12,10 +12,10 @@ from taskflow import states
 
 from jobrunner.errors import LeaseLost
 from jobrunner.model import CancelMode, JobState
-from jobrunner.persistence import beginning, ownership
-from jobrunner.persistence.beginning import MAX_DEATHS, begin
+from jobrunner.persistence.ownership import beginning, ownership
+from jobrunner.persistence.ownership.beginning import MAX_DEATHS, begin
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.pipelines.transaction import transaction
-from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import atomdetails, jobs
 from jobrunner.persistence.wishes import wishes
 from tests.support.journals import NODE, OTHER, Recorded, Stage, lock_waits, staged, until

@@ -16,9 +16,9 @@ from taskflow import states
 
 from jobrunner.model import JobState
 from jobrunner.persistence.output import OutputChunk, read_output
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Row, Statement
-from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import jobs
 from tests.support.journals import Recorded, Stage, lock_waits, until, watched
 

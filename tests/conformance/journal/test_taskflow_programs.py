@@ -14,7 +14,7 @@ from taskflow import engines, retry, states, task
 from taskflow.patterns import graph_flow, linear_flow, unordered_flow
 from taskflow.persistence import backends, models
 
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import atomdetails
 
 RAN: list[str] = []

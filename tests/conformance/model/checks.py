@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobrunner.model import Job, JobState
-from jobrunner.persistence.links import SKIPPED
+from jobrunner.persistence.chains.links import SKIPPED
 from tests.conformance.model.expected import UNITS
 from tests.conformance.model.expected_system import Expected
 from tests.conformance.model.hands import Differs, same

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from jobrunner.boards import redis_connection
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 
 START_MS = 1_900_000_000_000
 REDIS_KEY = "tests:clock"

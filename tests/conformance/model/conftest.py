@@ -19,10 +19,12 @@ from jobrunner.boards.redis import RedisBoard
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor.reconciling import reconciler
 from jobrunner.jobs import jobsets
-from jobrunner.persistence import beginning, job_rows, posting
-from jobrunner.persistence.database import Database
+from jobrunner.persistence import job_rows
+from jobrunner.persistence.ownership import beginning
 from jobrunner.persistence.permits import granting
+from jobrunner.persistence.posting import posting
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import board as board_table
 from tests.conformance.model import clock as clocks
 from tests.conformance.model.clock import Clock, ClockedDatabase

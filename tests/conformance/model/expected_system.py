@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobrunner.model import CancelMode, JobState, Parked, Priority
-from jobrunner.persistence.beginning import EARLY_MS
-from jobrunner.persistence.overdue import DUE_MS
-from jobrunner.persistence.passing import COMES_MS
+from jobrunner.persistence.ownership.beginning import EARLY_MS
+from jobrunner.persistence.ownership.overdue import DUE_MS
 from jobrunner.persistence.permits.granting import SLACK_MS
+from jobrunner.persistence.permits.passing import COMES_MS
 from tests.conformance.model.expected import (
     AGAIN_MS,
     ATOMS,

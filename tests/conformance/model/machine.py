@@ -21,7 +21,7 @@ from taskflow import states
 
 from jobrunner.errors import JobNotFound, LeaseLost, WrongState
 from jobrunner.model import CancelMode, JobState, Parked, Priority
-from jobrunner.persistence.settling import HELD_NOTE, Settlement
+from jobrunner.persistence.ownership.settling import HELD_NOTE, Settlement
 from jobrunner.policies import NO_POLICIES, Hold, Policies, RetryPolicy
 from tests.conformance.model.checks import check_board, check_histories, check_store
 from tests.conformance.model.expected import AGAIN_MS, PART, SEMAPHORE, SIGNAL, UNITS

@@ -13,11 +13,13 @@ from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor.reconciling.reconciler import Reconciler
 from jobrunner.errors import WrongState
 from jobrunner.model import TERMINAL_STATES, CancelMode, Job, JobClass, JobState, Parked
-from jobrunner.persistence import beginning, jobsets, ownership, removal, signals
-from jobrunner.persistence.beginning import Begun
-from jobrunner.persistence.jobsets import Jobset
-from jobrunner.persistence.semaphores import Semaphore
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence import removal, signals
+from jobrunner.persistence.chains import jobsets
+from jobrunner.persistence.chains.jobsets import Jobset
+from jobrunner.persistence.ownership import beginning, ownership
+from jobrunner.persistence.ownership.beginning import Begun
+from jobrunner.persistence.ownership.settling import Settlement
+from jobrunner.persistence.permits.semaphores import Semaphore
 from jobrunner.persistence.signals import Signal
 from jobrunner.persistence.store import board_entry
 from jobrunner.persistence.tables import jobs, links

@@ -28,14 +28,15 @@ from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.jobsets import Jobset, RetriedSet
 from jobrunner.jobs.post import Posted
 from jobrunner.model import CancelMode, Job, JobClass, JobState, Posting, Priority, When
-from jobrunner.persistence import beginning, flows, ownership, signals, unowned
-from jobrunner.persistence.beginning import Begun
-from jobrunner.persistence.database import Database
+from jobrunner.persistence import flows, signals
 from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.journal.books import load_flow
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.ownership import beginning, ownership, unowned
+from jobrunner.persistence.ownership.beginning import Begun
+from jobrunner.persistence.ownership.settling import Settlement
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.signals import Signal
 from jobrunner.persistence.tables import links, metadata, permits, settings, taskflow_metadata
 from jobrunner.persistence.tables import signals as signal_table

@@ -14,14 +14,14 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from jobrunner.errors import StoreUnavailable
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.faults import is_away
-from jobrunner.persistence.link import Link
 from jobrunner.persistence.pipelines.mysql import TEXT_BYTES
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.pipelines.transaction import transaction
-from jobrunner.persistence.pooling import has_news
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.faults import is_away
+from jobrunner.persistence.server.link import Link
+from jobrunner.persistence.server.pooling import has_news
 from tests.support.boards import until
 
 things = sa.Table(

@@ -17,7 +17,7 @@ from taskflow.jobs.base import JobPriority
 
 from jobrunner.boards import open_board
 from jobrunner.boards.taskflow.jobboard import PostingBoard
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import taskflow_postings
 from tests.support.boards import entry, until
 

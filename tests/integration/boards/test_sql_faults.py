@@ -19,9 +19,9 @@ from jobrunner.boards.board import Board
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.errors import BoardUnavailable
 from jobrunner.model import JobClass
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.engines import LOCK_WAIT_S
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.engines import LOCK_WAIT_S
 from jobrunner.persistence.tables import board as table
 from tests.support.boards import ALICE, BOB, LONG, OTHER, PLAIN, Waiter, entry, until
 

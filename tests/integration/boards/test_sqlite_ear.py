@@ -14,8 +14,8 @@ from jobrunner.boards import sql_ears
 from jobrunner.boards.file_watch import FileWatch
 from jobrunner.boards.sql import SqlBoard
 from jobrunner.boards.sql_ears import SqliteEar
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import settings
 from tests.support.boards import PLAIN, entry, until
 

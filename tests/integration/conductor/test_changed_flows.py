@@ -13,8 +13,9 @@ from jobrunner import WaitForSignal
 from jobrunner.conductor.run import MISFIT_MOST_S
 from jobrunner.conductor.worker.misfits import Misfits
 from jobrunner.model import CancelMode, Job, JobState
-from jobrunner.persistence import adoption, signals
+from jobrunner.persistence import signals
 from jobrunner.persistence.flows import META_KEY, META_ORDER, META_PRINT, atoms_of, loads
+from jobrunner.persistence.ownership import adoption
 from jobrunner.persistence.tables import flowdetails
 from jobrunner.stopping import StopSignal
 from tests.support.runs import Calls, Note, Runs

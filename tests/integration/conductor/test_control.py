@@ -8,8 +8,8 @@ import pytest
 
 from jobrunner.jobs import change, nodes, remove
 from jobrunner.model import CancelMode, JobState, Parked
-from jobrunner.persistence.beginning import begin
 from jobrunner.persistence.nodes import list_nodes
+from jobrunner.persistence.ownership.beginning import begin
 from jobrunner.persistence.tables import jobs
 from tests.support.conductors import Cluster
 

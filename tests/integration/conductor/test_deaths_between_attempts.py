@@ -11,7 +11,7 @@ from taskflow.patterns import linear_flow
 
 from jobrunner.conductor import run
 from jobrunner.model import JobState, Posting
-from jobrunner.persistence.attempts import read_attempts
+from jobrunner.persistence.ownership.attempts import read_attempts
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.policies import Policies, RetryPolicy
 from tests.support.journals import now_ms

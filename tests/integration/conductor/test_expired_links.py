@@ -9,7 +9,7 @@ import pytest
 from jobrunner.conductor.reconciling.reconciler import Reconciler
 from jobrunner.errors import BoardUnavailable, StoreUnavailable
 from jobrunner.model import After, JobState, When
-from jobrunner.persistence import overdue
+from jobrunner.persistence.ownership import overdue
 from tests.support.conductors import Cluster
 from tests.support.journals import now_ms
 

@@ -12,10 +12,10 @@ from jobrunner.errors import NodeNotFound
 from jobrunner.jobs import change, fan_out, jobsets
 from jobrunner.model import After, JobState, Posting, When
 from jobrunner.persistence import nodes as node_table
-from jobrunner.persistence.beginning import begin
 from jobrunner.persistence.nodes import Away
-from jobrunner.persistence.ownership import hand_back
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.ownership.beginning import begin
+from jobrunner.persistence.ownership.ownership import hand_back
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.tables import events, jobs
 from tests.support.conductors import Cluster
 

@@ -17,11 +17,11 @@ from jobrunner.conductor.reconciling.unkept import UNKEPT_S
 from jobrunner.conductor.supervisor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.worker.candidates import Scout
 from jobrunner.model import CancelMode, JobClass, JobState, Posting
-from jobrunner.persistence import beginning, ownership
 from jobrunner.persistence.nodes import ALIVE_MS, node_stopped, report_node
+from jobrunner.persistence.ownership import beginning, ownership
+from jobrunner.persistence.ownership.unowned import hand_back_of, note_waiting
 from jobrunner.persistence.store import Store, board_entry
 from jobrunner.persistence.tables import jobs, nodes
-from jobrunner.persistence.unowned import hand_back_of, note_waiting
 from jobrunner.plugins.registry import Capability, Registry
 from tests.support.boards import until
 from tests.support.runs import Runs

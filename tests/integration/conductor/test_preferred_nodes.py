@@ -17,10 +17,10 @@ from jobrunner.errors import InvalidParameters
 from jobrunner.jobs import post
 from jobrunner.jobs.following import follow
 from jobrunner.model import After, Job, JobClass, JobState, Posting
-from jobrunner.persistence import ownership
-from jobrunner.persistence.beginning import begin
 from jobrunner.persistence.nodes import SILENT_MS, node_stopped, report_node
-from jobrunner.persistence.settling import Settlement, followed_up
+from jobrunner.persistence.ownership import ownership
+from jobrunner.persistence.ownership.beginning import begin
+from jobrunner.persistence.ownership.settling import Settlement, followed_up
 from jobrunner.persistence.tables import jobs, nodes
 from jobrunner.policies import Placement, Policies, RetryPolicy
 from tests.support.conductors import Cluster

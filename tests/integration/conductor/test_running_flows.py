@@ -19,8 +19,8 @@ from taskflow.task import EVENT_UPDATE_PROGRESS
 from jobrunner.conductor import run
 from jobrunner.conductor.run import RETRY_ELSEWHERE_S
 from jobrunner.model import JobState
-from jobrunner.persistence.beginning import MAX_DEATHS
 from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.ownership.beginning import MAX_DEATHS
 from jobrunner.persistence.tables import atomdetails
 from jobrunner.stopping import StopSignal
 from tests.support.runs import Calls, Note, Runs, raises

@@ -18,7 +18,7 @@ from jobrunner.conductor.worker import setting_off
 from jobrunner.errors import StoreUnavailable
 from jobrunner.jobs import signals
 from jobrunner.model import Job, JobClass, JobState
-from jobrunner.persistence.beginning import begin
+from jobrunner.persistence.ownership.beginning import begin
 from jobrunner.persistence.store import board_entry
 from jobrunner.policies import Policies, RetryPolicy
 from tests.support.boards import until

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 from tests.support.journals import Stage, staged
 from tests.support.kept_databases import kept_databases, ready_url

@@ -10,10 +10,10 @@ from taskflow import states
 
 from jobrunner.errors import LeaseLost, WrongState
 from jobrunner.model import AttemptRecord, CancelMode, JobError, JobState, Parked
-from jobrunner.persistence.attempts import read_attempts
-from jobrunner.persistence.beginning import begin
-from jobrunner.persistence.ownership import hand_back, request_cancel, retry
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.ownership.attempts import read_attempts
+from jobrunner.persistence.ownership.beginning import begin
+from jobrunner.persistence.ownership.ownership import hand_back, request_cancel, retry
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.tables import attempts, jobs
 from tests.support.journals import NODE, OTHER, Recorded, Stage, now_ms, watched
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from jobrunner.persistence import limits
-from jobrunner.persistence.limits import configure
 from jobrunner.persistence.nodes import report_node, set_drained
-from jobrunner.persistence.passing import sweep
+from jobrunner.persistence.permits import limits
 from jobrunner.persistence.permits.configured import Configured
+from jobrunner.persistence.permits.limits import configure
+from jobrunner.persistence.permits.passing import sweep
 from jobrunner.persistence.wishes import wishes
 from jobrunner.policies import ANY_NUMBER
 from tests.support.journals import NODE, Stage

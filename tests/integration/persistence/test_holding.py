@@ -10,10 +10,10 @@ import pytest
 
 from jobrunner.errors import JobNotFound, LeaseLost, WrongState
 from jobrunner.model import CancelMode, Job, JobState, Parked, new_job_id
-from jobrunner.persistence.beginning import MAX_DEATHS, begin
-from jobrunner.persistence.holding import resume, suspend
-from jobrunner.persistence.ownership import hand_back, request_cancel
-from jobrunner.persistence.settling import HELD_NOTE, Settled, Settlement, settle_rows
+from jobrunner.persistence.ownership.beginning import MAX_DEATHS, begin
+from jobrunner.persistence.ownership.holding import resume, suspend
+from jobrunner.persistence.ownership.ownership import hand_back, request_cancel
+from jobrunner.persistence.ownership.settling import HELD_NOTE, Settled, Settlement, settle_rows
 from jobrunner.persistence.tables import jobs
 from jobrunner.persistence.wishes import wishes
 from tests.support.journals import NODE, OTHER, OWNER, Stage, now_ms, until

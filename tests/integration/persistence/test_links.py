@@ -24,14 +24,15 @@ from jobrunner.model import (
     When,
     new_job_id,
 )
-from jobrunner.persistence import links, ownership
-from jobrunner.persistence.beginning import begin
-from jobrunner.persistence.jobsets import find_jobset, members_of, open_members, page_of_jobsets
-from jobrunner.persistence.linked_posting import NewJobset
-from jobrunner.persistence.ownership import hand_back
+from jobrunner.persistence.chains import links
+from jobrunner.persistence.chains.jobsets import find_jobset, members_of, open_members, page_of_jobsets
+from jobrunner.persistence.chains.retrying_sets import Retried, retry_members
+from jobrunner.persistence.ownership import ownership
+from jobrunner.persistence.ownership.beginning import begin
+from jobrunner.persistence.ownership.ownership import hand_back
+from jobrunner.persistence.ownership.settling import Settlement
+from jobrunner.persistence.posting.linked_posting import NewJobset
 from jobrunner.persistence.removal import remove
-from jobrunner.persistence.retrying_sets import Retried, retry_members
-from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.policies import Placement, Policies
 from tests.support.journals import now_ms, watched

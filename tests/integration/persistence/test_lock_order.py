@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from jobrunner.model import Posting
-from jobrunner.persistence.beginning import begin
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.ownership.beginning import begin
+from jobrunner.persistence.ownership.unowned import hand_back_of, note_waiting
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.tables import jobs
-from jobrunner.persistence.unowned import hand_back_of, note_waiting
 from tests.support.journals import NODE, OWNER, now_ms, until
 
 _WAITS = sa.text(

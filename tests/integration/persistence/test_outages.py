@@ -12,10 +12,10 @@ from taskflow import states
 
 from jobrunner.errors import NotStorable, StoreUnavailable
 from jobrunner.model import JobState
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import report_node
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.schema import upgrade
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.server.database import Database
 from tests.support.journals import Stage, staged, until
 from tests.support.servers import MariaDbServer, PostgresServer, Server
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.nodes import (
     ALIVE_MS,
     conductors_gone,
@@ -20,6 +19,7 @@ from jobrunner.persistence.nodes import (
     take_lease,
 )
 from jobrunner.persistence.output import READ_BATCH, OutputChunk, kept_bytes, read_output
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import leases, nodes
 from tests.support.journals import Recorded, Stage
 

@@ -9,11 +9,11 @@ import pytest
 from jobrunner import times
 from jobrunner.conductor.worker.leases import Held
 from jobrunner.model import CancelMode, JobState
-from jobrunner.persistence import overdue
-from jobrunner.persistence.beginning import begin
-from jobrunner.persistence.overdue import DUE_MS, Overdue, end_overdue
-from jobrunner.persistence.ownership import hand_back, request_cancel, retry
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.ownership import overdue
+from jobrunner.persistence.ownership.beginning import begin
+from jobrunner.persistence.ownership.overdue import DUE_MS, Overdue, end_overdue
+from jobrunner.persistence.ownership.ownership import hand_back, request_cancel, retry
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.tables import jobs
 from tests.support.journals import NODE, OTHER, OWNER, Stage, now_ms
 

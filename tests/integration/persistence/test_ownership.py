@@ -12,10 +12,10 @@ from taskflow import states
 from jobrunner.errors import JobNotFound, LeaseLost, WrongState
 from jobrunner.model import OPEN_STATES, TERMINAL_STATES, CancelMode, Job, JobError, JobState, new_job_id
 from jobrunner.persistence import row_locks
-from jobrunner.persistence.beginning import MAX_DEATHS, begin
-from jobrunner.persistence.lost_leases import LOST, MOST_GIVEN_BACK, give_death_back
-from jobrunner.persistence.ownership import hand_back, request_cancel, retry
-from jobrunner.persistence.settling import Settled, Settlement, settle_rows
+from jobrunner.persistence.ownership.beginning import MAX_DEATHS, begin
+from jobrunner.persistence.ownership.lost_leases import LOST, MOST_GIVEN_BACK, give_death_back
+from jobrunner.persistence.ownership.ownership import hand_back, request_cancel, retry
+from jobrunner.persistence.ownership.settling import Settled, Settlement, settle_rows
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.tables import jobs
 from jobrunner.persistence.wishes import wishes

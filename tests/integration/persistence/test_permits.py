@@ -12,15 +12,15 @@ import pytest
 import sqlalchemy as sa
 
 from jobrunner.model import CancelMode, Job, JobState, Priority
-from jobrunner.persistence import passing
-from jobrunner.persistence.beginning import MAX_DEATHS, Begun, TagLimits, begin
-from jobrunner.persistence.holding import suspend
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
-from jobrunner.persistence.ownership import hand_back, request_cancel
-from jobrunner.persistence.passing import call_late, next_in_line, sweep
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.ownership.beginning import MAX_DEATHS, Begun, TagLimits, begin
+from jobrunner.persistence.ownership.holding import suspend
+from jobrunner.persistence.ownership.ownership import hand_back, request_cancel
+from jobrunner.persistence.ownership.settling import Settlement
+from jobrunner.persistence.ownership.unowned import hand_back_of
+from jobrunner.persistence.permits import passing
+from jobrunner.persistence.permits.passing import call_late, next_in_line, sweep
 from jobrunner.persistence.tables import jobs, permits, semaphores
-from jobrunner.persistence.unowned import hand_back_of
 from jobrunner.policies import Hold, Policies
 from tests.support.journals import NODE, OTHER, OWNER, Stage, now_ms, watched
 

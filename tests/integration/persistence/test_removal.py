@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from jobrunner.config import RetentionRule, RetentionSection
 from jobrunner.model import JobState
 from jobrunner.persistence import retention, tables
-from jobrunner.persistence.beginning import begin
 from jobrunner.persistence.output import OutputChunk
-from jobrunner.persistence.ownership import hand_back, retry
+from jobrunner.persistence.ownership.beginning import begin
+from jobrunner.persistence.ownership.ownership import hand_back, retry
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.removal import remove
 from jobrunner.persistence.retention import BATCH, BATCH_MIN, Kind, Limit, kinds, limits_of, prune
-from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import jobs, jobsets, links
 from tests.support.journals import NODE, OWNER, Stage, now_ms, watched
 

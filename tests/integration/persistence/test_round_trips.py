@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from jobrunner.errors import StoreUnavailable
 from jobrunner.model import Posting
-from jobrunner.persistence import pooling
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server import pooling
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.tables import events, jobs
 from tests.support.relay import Relay

@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from jobrunner.model import JobState, Posting
-from jobrunner.persistence.beginning import begin
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.listing import COUNTED
+from jobrunner.persistence.ownership.beginning import begin
 from jobrunner.persistence.retention import BATCH, Kind, Limit, kinds, prune
 from jobrunner.persistence.row_locks import LOCKED_EPOCHS, lock_rows
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import jobs
 from jobrunner.persistence.wishes import wishes

@@ -21,9 +21,9 @@ from jobrunner.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
 from jobrunner.model import Posting
 from jobrunner.passwords import with_password
 from jobrunner.persistence import schema
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import row_of_posting
 from jobrunner.persistence.schema import SchemaState, require_schema, schema_state, upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
 from tests.support.journals import staged
@@ -31,7 +31,7 @@ from tests.support.servers import MariaDbServer
 
 MIGRATIONS = Path(jobrunner.persistence.__file__).with_name("migrations")
 UPGRADE = (
-    "import sys; from jobrunner.persistence.database import Database; "
+    "import sys; from jobrunner.persistence.server.database import Database; "
     "from jobrunner.persistence.schema import upgrade; upgrade(Database(sys.argv[1]))"
 )
 

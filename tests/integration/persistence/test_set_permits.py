@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import sqlalchemy as sa
 
 from jobrunner.model import CancelMode, Job, JobState, new_job_id
-from jobrunner.persistence.beginning import Begun, begin
-from jobrunner.persistence.ownership import hand_back, request_cancel, retry
-from jobrunner.persistence.passing import next_in_line, release_sets, sets_of, sweep
+from jobrunner.persistence.ownership.beginning import Begun, begin
+from jobrunner.persistence.ownership.ownership import hand_back, request_cancel, retry
+from jobrunner.persistence.ownership.settling import Settlement
+from jobrunner.persistence.permits.passing import next_in_line, release_sets, sets_of, sweep
 from jobrunner.persistence.removal import remove
-from jobrunner.persistence.settling import Settlement
 from jobrunner.persistence.tables import permits
 from jobrunner.policies import Hold, Policies
 from tests.support.journals import NODE, OTHER, OWNER, Stage

@@ -14,12 +14,13 @@ from taskflow.persistence import models
 
 from jobrunner.errors import DuplicateKey, JobNotFound, TooManySignals, WrongState
 from jobrunner.model import CancelMode, Job, JobState, Parked, Posting, new_job_id
-from jobrunner.persistence import adoption, beginning, holding, ownership, signals
-from jobrunner.persistence.database import Database
+from jobrunner.persistence import signals
 from jobrunner.persistence.journal.flow import Fence, FlowJournal
 from jobrunner.persistence.journal.writer import Writer
+from jobrunner.persistence.ownership import adoption, beginning, holding, ownership
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.schema import upgrade
-from jobrunner.persistence.settling import Settlement
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 from jobrunner.persistence.tables import signals as table
 

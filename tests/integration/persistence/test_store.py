@@ -19,10 +19,10 @@ from jobrunner.errors import (
     WrongState,
 )
 from jobrunner.model import CancelMode, JobState, Posting, Priority
-from jobrunner.persistence.beginning import begin
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.ownership import request_cancel, retry
+from jobrunner.persistence.ownership.beginning import begin
+from jobrunner.persistence.ownership.ownership import request_cancel, retry
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import JobFilter, Store, board_entry
 from jobrunner.persistence.tables import events, jobs, settings
 from jobrunner.persistence.wishes import wishes

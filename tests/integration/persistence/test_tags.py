@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from jobrunner.model import JobState, Posting
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.posting.tagging import tags_of
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import jobs, tags
-from jobrunner.persistence.tagging import tags_of
 from tests.support.journals import watched
 
 

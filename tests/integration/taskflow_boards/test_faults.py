@@ -18,8 +18,8 @@ from taskflow import states
 from jobrunner.boards import open_board
 from jobrunner.boards.taskflow.jobboard import PostingBoard
 from jobrunner.errors import WrongBoard
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.schema import upgrade
+from jobrunner.persistence.server.database import Database
 from tests.support.boards import until
 from tests.support.servers import RedisServer, Server
 from tests.support.taskflow_boards import BOARD_KINDS, board_conf, fetch_board

@@ -12,7 +12,7 @@ import pytest
 from jobrunner import boards
 from jobrunner.boards import open_board
 from jobrunner.errors import ConfigError
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from jobrunner.conductor.supervisor.process import WorkerProcess
 from jobrunner.conductor.supervisor.supervisor import Supervisor
 from jobrunner.config import Config
 from jobrunner.errors import BoardUnavailable
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.server.database import Database
 
 
 def no_board() -> None:

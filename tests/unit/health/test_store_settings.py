@@ -9,7 +9,7 @@ import pytest
 from jobrunner.jobs.health import Finding, Health, Reporter
 from jobrunner.jobs.health.settings import wrong_settings
 from jobrunner.jobs.health.store import clock_finding, version_finding
-from jobrunner.persistence.server_version import ServerVersion
+from jobrunner.persistence.server.server_version import ServerVersion
 
 GOOD = {
     "mysql": {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pymysql.connections import Connection
 
-from jobrunner.persistence.engines import _frugal_connection
+from jobrunner.persistence.server.engines import _frugal_connection
 
 
 def contexts(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[ssl.SSLContext]:

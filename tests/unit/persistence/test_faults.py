@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jobrunner.errors import StoreUnavailable
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.faults import brief, is_away, is_passing, is_read_only, is_refused
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.faults import brief, is_away, is_passing, is_read_only, is_refused
 
 PASSING = [
     *(pymysql.err.OperationalError(code, "x") for code in (1205, 1213, 1020, 1317, 1969)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobrunner.persistence.semaphores import Refusal, Semaphore, Terms, Wish
+from jobrunner.persistence.permits.semaphores import Refusal, Semaphore, Terms, Wish
 from jobrunner.policies import ANY_NUMBER
 
 NOW = 1_000_000

@@ -185,7 +185,7 @@ def fill_tags(connection: sa.Connection) -> None:
 
 
 def tags_of(properties: str) -> Iterator[tuple[str, str]]:
-    """As jobrunner.persistence.tagging when this was written; a row that cannot be read has none."""
+    """As jobrunner.persistence.posting.tagging when this was written; a row that cannot be read has none."""
     try:
         content = json.loads(properties)
     except (ValueError, RecursionError):

@@ -17,14 +17,20 @@ import sqlalchemy as sa
 
 from jobrunner.errors import CorruptRow, InvalidParameters
 from jobrunner.model import Job, JobError, JobState, Parked
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.chains.links import SKIPPED, ask_links, skipped, unmet
 from jobrunner.persistence.encoding import decode
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row, preferred_again
-from jobrunner.persistence.links import SKIPPED, ask_links, skipped, unmet
+from jobrunner.persistence.ownership.settling import (
+    INSERT_EVENTS,
+    Settled,
+    Settlement,
+    set_columns,
+    settle_rows,
+)
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
-from jobrunner.persistence.settling import INSERT_EVENTS, Settled, Settlement, set_columns, settle_rows
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs
 from jobrunner.references import Reference, part_of, references, replaced
 

@@ -6,9 +6,9 @@ import functools
 
 import sqlalchemy as sa
 
-from jobrunner.persistence.database import now_ms_of
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.server.database import now_ms_of
 
 
 def server_ms(pipeline: Pipeline) -> int:

@@ -8,16 +8,16 @@ from typing import Any
 
 from jobrunner.errors import InvalidParameters, JobNotFound
 from jobrunner.model import After, JobError, JobState, Parked, Posting
-from jobrunner.persistence.deciding import ended_by, may_refer, referred, released
+from jobrunner.persistence.chains.deciding import ended_by, may_refer, referred, released
+from jobrunner.persistence.chains.links import Link, skipped, unmet
 from jobrunner.persistence.encoding import clip
 from jobrunner.persistence.job_rows import POSTED_COLUMNS, event_row, posted_event, state_of_row
-from jobrunner.persistence.links import Link, skipped, unmet
+from jobrunner.persistence.ownership.settling import INSERT_EVENTS, encode_error
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.posting.tagging import insert_tags
 from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
-from jobrunner.persistence.settling import INSERT_EVENTS, encode_error
 from jobrunner.persistence.tables import jobs, jobsets, links
-from jobrunner.persistence.tagging import insert_tags
 from jobrunner.references import Reference, replaced
 
 INSERT_BATCH = 500

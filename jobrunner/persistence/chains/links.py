@@ -23,9 +23,9 @@ import sqlalchemy as sa
 
 from jobrunner.errors import WrongState
 from jobrunner.model import OPEN_STATES, TERMINAL_STATES, JobError, JobState, Parked, When
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs, links
 
 SKIPPED = "Skipped"

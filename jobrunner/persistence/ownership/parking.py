@@ -10,9 +10,9 @@ from typing import Any
 
 from jobrunner.model import Job, JobState, Parked
 from jobrunner.persistence.job_rows import event_row
+from jobrunner.persistence.ownership.settling import HELD_NOTE, INSERT_EVENTS, set_columns
 from jobrunner.persistence.permits.ending import free_job
 from jobrunner.persistence.pipelines.pipeline import Pipeline
-from jobrunner.persistence.settling import HELD_NOTE, INSERT_EVENTS, set_columns
 
 
 def park_held(pipeline: Pipeline, job: Job, now_ms: int, *, epoch: int) -> dict[str, Any]:

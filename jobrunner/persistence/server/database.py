@@ -19,8 +19,10 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobrunner.errors import ConfigError, StoreUnavailable
-from jobrunner.persistence.engines import READ_ONLY, make_engine
-from jobrunner.persistence.faults import (
+from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.pipelines.transaction import transaction
+from jobrunner.persistence.server.engines import READ_ONLY, make_engine
+from jobrunner.persistence.server.faults import (
     brief,
     is_away,
     is_crowded,
@@ -29,9 +31,7 @@ from jobrunner.persistence.faults import (
     is_read_only,
     is_refused,
 )
-from jobrunner.persistence.pipelines.pipeline import Pipeline
-from jobrunner.persistence.pipelines.transaction import transaction
-from jobrunner.persistence.pooling import mark_ended
+from jobrunner.persistence.server.pooling import mark_ended
 
 T = TypeVar("T")
 

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from jobrunner.model import OPEN_STATES, TERMINAL_STATES, JobState
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.link import Link
 from jobrunner.persistence.permits.line import LINE_SEEN, line_of, mates_of
 from jobrunner.persistence.permits.rows import Ask, held, look_at
+from jobrunner.persistence.permits.semaphores import Semaphore, Terms
 from jobrunner.persistence.pipelines.statement import Statement
-from jobrunner.persistence.semaphores import Semaphore, Terms
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.link import Link
 from jobrunner.persistence.tables import jobs, permits, semaphores
 
 AT_ONCE = 500

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.passing import terms_said
 from jobrunner.persistence.permits.configured import NODE, Configured, configured_of
+from jobrunner.persistence.permits.passing import terms_said
 from jobrunner.persistence.permits.rows import semaphore_of_row
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import nodes, permits, semaphores
 
 

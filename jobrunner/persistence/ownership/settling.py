@@ -17,9 +17,9 @@ import sqlalchemy as sa
 
 from jobrunner.errors import NotStorable
 from jobrunner.model import TERMINAL_STATES, Job, JobError, JobState, Json, Parked
-from jobrunner.persistence.attempts import keep_attempt
 from jobrunner.persistence.encoding import BRIEF_LIMIT_BYTES, clean, clip, encode
 from jobrunner.persistence.job_rows import EVENT_COLUMNS, dump, event_row, preferring
+from jobrunner.persistence.ownership.attempts import keep_attempt
 from jobrunner.persistence.permits.ending import free
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement

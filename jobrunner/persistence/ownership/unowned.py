@@ -14,13 +14,19 @@ import sqlalchemy as sa
 
 from jobrunner import times
 from jobrunner.model import UNOWNED_STATES, Job, JobState
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row
+from jobrunner.persistence.ownership.settling import (
+    INSERT_EVENTS,
+    Settled,
+    Settlement,
+    set_columns,
+    settle_rows,
+)
 from jobrunner.persistence.permits.ending import free_all
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import LOCKED_EPOCHS, LOCKED_JOBS, lock_rows, locking
-from jobrunner.persistence.settling import INSERT_EVENTS, Settled, Settlement, set_columns, settle_rows
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs
 
 _UNOWNED = tuple(state.value for state in UNOWNED_STATES)

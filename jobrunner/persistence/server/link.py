@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.faults import is_passing
 from jobrunner.persistence.pipelines.pipeline import NotHeld, Pipeline
 from jobrunner.persistence.pipelines.transaction import transaction
-from jobrunner.persistence.pooling import has_news
+from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.faults import is_passing
+from jobrunner.persistence.server.pooling import has_news
 
 T = TypeVar("T")
 

@@ -15,13 +15,13 @@ from sqlalchemy.exc import IntegrityError
 
 from jobrunner.errors import CorruptRow
 from jobrunner.model import Job, JobState, Parked
-from jobrunner.persistence.database import Database
-from jobrunner.persistence.deciding import may_refer
+from jobrunner.persistence.chains.deciding import may_refer
+from jobrunner.persistence.chains.links import SKIPPED_ERROR, Link, ask_links, unmet
 from jobrunner.persistence.job_rows import state_of_row
-from jobrunner.persistence.links import SKIPPED_ERROR, Link, ask_links, unmet
-from jobrunner.persistence.ownership import begin_again
+from jobrunner.persistence.ownership.ownership import begin_again
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
+from jobrunner.persistence.server.database import Database
 
 BLOCKED: Mapping[str, Any] = {"state": JobState.BLOCKED.value, "parked": Parked.AFTER.value}
 TAKEN = "another job like it waits or runs, and only one of them may"

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 
 from jobrunner.errors import CorruptRow
 from jobrunner.model import UNOWNED_STATES, Job, JobState
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import event_row, job_from_row
 from jobrunner.persistence.nodes import Away
+from jobrunner.persistence.ownership.settling import INSERT_EVENTS, set_columns
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
-from jobrunner.persistence.settling import INSERT_EVENTS, set_columns
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs
 
 LOOKUP_BATCH = 500

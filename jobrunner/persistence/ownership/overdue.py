@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from jobrunner.errors import CorruptRow
 from jobrunner.model import Job, JobState
 from jobrunner.persistence import listing
-from jobrunner.persistence.beginning import end_unstarted, expired, is_expired
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import job_from_row
+from jobrunner.persistence.ownership.beginning import end_unstarted, expired, is_expired
+from jobrunner.persistence.ownership.settling import set_columns
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
-from jobrunner.persistence.settling import set_columns
+from jobrunner.persistence.server.database import Database
 
 DUE_MS = 3_000
 """A job that was due so long ago, and was not claimed, waits for a conductor rather than for its time."""

@@ -18,12 +18,12 @@ from typing import Any
 from jobrunner import times
 from jobrunner.errors import WrongState
 from jobrunner.model import Job, JobState, Parked
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import event_row, job_from_row
-from jobrunner.persistence.parking import park_held
+from jobrunner.persistence.ownership.parking import park_held
+from jobrunner.persistence.ownership.settling import INSERT_EVENTS, set_columns
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.row_locks import lock_job
-from jobrunner.persistence.settling import INSERT_EVENTS, set_columns
+from jobrunner.persistence.server.database import Database
 
 
 def suspend(database: Database, job_id: str) -> tuple[Job, bool]:

@@ -16,16 +16,16 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from jobrunner.errors import StoreUnavailable
 from jobrunner.model import After, JobState, Posting, new_job_id
-from jobrunner.persistence import linked_posting
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import POSTED_COLUMNS, posted_event, row_of_posting
-from jobrunner.persistence.keys import check_key, jobs_by_key, open_by_unique_key, require_same
-from jobrunner.persistence.linked_posting import NewJobset, by_ids
+from jobrunner.persistence.ownership.settling import INSERT_EVENTS
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
-from jobrunner.persistence.settling import INSERT_EVENTS
+from jobrunner.persistence.posting import linked_posting
+from jobrunner.persistence.posting.keys import check_key, jobs_by_key, open_by_unique_key, require_same
+from jobrunner.persistence.posting.linked_posting import NewJobset, by_ids
+from jobrunner.persistence.posting.tagging import insert_tags
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs
-from jobrunner.persistence.tagging import insert_tags
 
 INSERT_BATCH = 500
 KEY_ATTEMPTS = 10

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from jobrunner.errors import CorruptRow
 from jobrunner.model import AttemptRecord, JobError, JobState
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
 from jobrunner.persistence.pipelines.inserts import insert_new
 from jobrunner.persistence.pipelines.pipeline import Pipeline
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import attempts
 
 _COLUMNS = ("job_id", "attempt", "state", "node", "started_ms", "finished_ms", "result", "error")

@@ -21,15 +21,21 @@ from jobrunner import times
 from jobrunner.errors import CorruptRow
 from jobrunner.model import Job, JobError, JobState
 from jobrunner.persistence.job_rows import event_row, job_from_row
-from jobrunner.persistence.parking import park_held
+from jobrunner.persistence.ownership.parking import park_held
+from jobrunner.persistence.ownership.settling import (
+    INSERT_EVENTS,
+    Settled,
+    Settlement,
+    set_columns,
+    settle_rows,
+)
 from jobrunner.persistence.permits.ending import free_job
 from jobrunner.persistence.permits.granting import Refused, ask
 from jobrunner.persistence.permits.tags import limited_tags, with_tags
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import lock_to_begin
-from jobrunner.persistence.server_clock import server_ms
-from jobrunner.persistence.settling import INSERT_EVENTS, Settled, Settlement, set_columns, settle_rows
+from jobrunner.persistence.server.server_clock import server_ms
 from jobrunner.persistence.tables import jobs
 
 T = TypeVar("T")

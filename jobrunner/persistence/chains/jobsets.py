@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from jobrunner.errors import AmbiguousJobId, JobsetNotFound
 from jobrunner.membership import Member
 from jobrunner.model import OPEN_STATES, TERMINAL_STATES, JobState
-from jobrunner.persistence.database import Database
+from jobrunner.persistence.chains.links import SKIPPED_ERROR
 from jobrunner.persistence.flows import loads
-from jobrunner.persistence.links import SKIPPED_ERROR
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs, jobsets
 
 _BAD = (JobState.FAILED, JobState.REVERTED, JobState.TIMED_OUT, JobState.DEAD, JobState.EXPIRED)

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from jobrunner import times
 from jobrunner.errors import CorruptRow, JobNotFound, LeaseLost, WrongState
 from jobrunner.model import Job, JobState
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import event_row, job_from_row, state_of_row
+from jobrunner.persistence.ownership.settling import INSERT_EVENTS, set_columns
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.row_locks import LOCKED_EPOCHS, LOCKED_JOBS, lock_rows
-from jobrunner.persistence.settling import INSERT_EVENTS, set_columns
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs
 
 

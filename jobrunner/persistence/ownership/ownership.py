@@ -20,10 +20,18 @@ from sqlalchemy.exc import IntegrityError
 from jobrunner import times
 from jobrunner.errors import CorruptRow, LeaseLost, WrongState
 from jobrunner.model import CancelMode, Job, JobError, JobState, flow_id
-from jobrunner.persistence.attempts import keep_attempt
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.flows import INJECTOR
 from jobrunner.persistence.job_rows import event_row, job_from_row, preferred_again, state_of_row
+from jobrunner.persistence.ownership.attempts import keep_attempt
+from jobrunner.persistence.ownership.settling import (
+    A_NEW_ATTEMPT,
+    INSERT_EVENTS,
+    Settled,
+    Settlement,
+    is_settled,
+    set_columns,
+    settle_rows,
+)
 from jobrunner.persistence.permits.ending import free_all
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
@@ -33,15 +41,7 @@ from jobrunner.persistence.row_locks import (
     lock_job,
     lock_rows,
 )
-from jobrunner.persistence.settling import (
-    A_NEW_ATTEMPT,
-    INSERT_EVENTS,
-    Settled,
-    Settlement,
-    is_settled,
-    set_columns,
-    settle_rows,
-)
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import atomdetails
 
 

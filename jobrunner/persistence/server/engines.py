@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 
 from jobrunner.errors import ConfigError
-from jobrunner.persistence.pooling import keep_warm
+from jobrunner.persistence.server.pooling import keep_warm
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 5

@@ -20,12 +20,12 @@ import sqlalchemy as sa
 
 from jobrunner import times
 from jobrunner.model import Job
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.job_rows import event_row, state_of_row
+from jobrunner.persistence.ownership.settling import INSERT_EVENTS, set_columns
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import LOCKED_JOBS, lock_rows
-from jobrunner.persistence.settling import INSERT_EVENTS, set_columns
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import events
 
 MOST_GIVEN_BACK = 10

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from jobrunner.errors import DuplicateKey, UsageError
 from jobrunner.model import Posting
 from jobrunner.names import is_name
-from jobrunner.persistence.database import Database
 from jobrunner.persistence.encoding import decode
 from jobrunner.persistence.job_rows import dump, row_of_posting
+from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs
 from jobrunner.references import has_references
 

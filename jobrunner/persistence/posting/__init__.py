@@ -1,0 +1,1 @@
+"""Committing postings as jobs. Read posting.py first."""

@@ -1,0 +1,1 @@
+"""The way to the SQL server: connections, transactions, its clock, its version, its errors. Read database.py first."""
