@@ -74,10 +74,11 @@ class Stage:
             return list(cursor.fetchall()) if cursor.description else []
 
     def connection(self, **options: Any) -> Any:
-        """A connection of the caller's own."""
+        """A connection of the caller's own. It waits no longer than this for what another fault has locked: the same
+        thread would have to let that go."""
         if isinstance(self.store, MariaDbServer):
             return self.store.connection(database=self.database_name, read_timeout=4, **options)
-        return self.store.connection(self.database_name, **options)
+        return self.store.connection(self.database_name, options="-c lock_timeout=4s", **options)
 
     def dead_locks(self) -> int:
         """How many the server has found since it was started."""
