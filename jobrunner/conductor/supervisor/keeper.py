@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from jobrunner import times
@@ -157,19 +157,25 @@ class LeaseKeeper:
     def _regain(self, board: Board, lost: set[tuple[str, str]]) -> None:
         """A board that lost its data is told again what runs here; what somebody else has by now is lost indeed."""
         began = boottime()
-        ours = self._still_ours(lost)
+        try:
+            running = self._running(lost)
+            alarming = {job.id for job in running}
+        except StoreUnavailable:
+            running, alarming = [], {job_id for job_id, _ in lost}
+        ours = [job for job in running if (job.id, job.owner or "") in lost]
         board.post([self._not_yet(job) for job in ours])
         for owner in {job.owner or "" for job in ours}:
             ids = [job.id for job in ours if job.owner == owner]
             board.claim_these(owner, ids, lease=self._lease, early=True)
         # Asked, not taken from the answers: the worker itself may have claimed its own job in between.
-        regained = lost & set(board.owners([job.id for job in ours]).items())
-        if regained:
+        regained = lost & set(board.owners([job_id for job_id, _ in lost]).items())
+        again = regained & {(job.id, job.owner) for job in ours}
+        if again:
             log.warning(
-                "the board had lost the claims of %d running jobs; they are claimed again", len(regained)
+                "the board had lost the claims of %d running jobs; they are claimed again", len(again)
             )
         self._tell_kept(regained, began + self._lease)
-        self._tell_lost(lost - regained)
+        self._tell_lost(lost - regained, alarming=alarming)
 
     def _not_yet(self, job: Job) -> BoardEntry:
         """A job's entry that nobody may claim for a lease: else an idle conductor, woken by it, would be quicker.
@@ -183,29 +189,25 @@ class LeaseKeeper:
             entry, available_ms=until_ms, in_line_since_ms=max(entry.posted_ms, entry.available_ms)
         )
 
-    def _still_ours(self, claims: set[tuple[str, str]]) -> list[Job]:
-        """The jobs of these claims that the store says are run by those owners; none if it cannot be asked.
+    def _running(self, claims: set[tuple[str, str]]) -> list[Job]:
+        """The jobs of these claims that the store says are run, by whomever; raises StoreUnavailable.
 
         In the order in which they were posted, as all put jobs on the board again.
         """
-        try:
-            found = self._store.get_many([job_id for job_id, _ in claims])
-        except StoreUnavailable:
-            return []
-        ours = [
-            job
-            for job in found.values()
-            if job.state is JobState.RUNNING and (job.id, job.owner or "") in claims
-        ]
-        return sorted(ours, key=lambda job: job.seq)
+        found = self._store.get_many([job_id for job_id, _ in claims]).values()
+        return sorted((job for job in found if job.state is JobState.RUNNING), key=lambda job: job.seq)
 
     def _tell_kept(self, claims: Iterable[tuple[str, str]], until: float) -> None:
         for owner, ids in _by_owner(claims).items():
             self._tell(owner, "kept", ids=ids, until=until)
 
-    def _tell_lost(self, claims: Iterable[tuple[str, str]]) -> None:
+    def _tell_lost(self, claims: Iterable[tuple[str, str]], *, alarming: Collection[str]) -> None:
+        """Let the workers stop these. Most often the worker has just left the job itself, and its word is on its way:
+        that is nothing to write of. That somebody else runs it is. ``alarming`` are those of which that may be so."""
         for owner, ids in _by_owner(claims).items():
-            log.error("the leases of these jobs were lost: %s", ", ".join(ids))
+            elsewhere = [job_id for job_id in ids if job_id in alarming]
+            if elsewhere:
+                log.error("the leases of these jobs were lost: %s", ", ".join(elsewhere))
             self._tell(owner, "lost", ids=ids)
             self._claims.remove(owner, ids)
 

@@ -19,6 +19,7 @@ from jobrunner.conductor.worker.candidates import Scout
 from jobrunner.model import CancelMode, JobClass, JobState, Posting
 from jobrunner.persistence.nodes import ALIVE_MS, node_stopped, report_node
 from jobrunner.persistence.ownership import beginning, ownership
+from jobrunner.persistence.ownership.settling import Settlement
 from jobrunner.persistence.ownership.unowned import hand_back_of, note_waiting
 from jobrunner.persistence.store import Store, board_entry
 from jobrunner.persistence.tables import jobs, nodes
@@ -93,13 +94,16 @@ def test_leases_of_several_workers_are_kept_and_told(runs: Runs, board: Board, k
     assert keeper.keep() == {(OWNER, "kept"): ids[1:2]}
 
 
-def test_what_somebody_else_has_claimed_is_lost(runs: Runs, board: Board, keeper: Keeper) -> None:
+def test_what_somebody_else_has_claimed_is_lost(
+    runs: Runs, board: Board, keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
     [job_id] = post(runs, board)
     claim(runs, board, keeper, OWNER, [job_id])
     board.release(OWNER, [job_id])
     board.claim_these(OTHER, [job_id], lease=LEASE)
     beginning.begin(runs.database, [job_id], owner=OTHER, node="bob")
     assert keeper.keep() == {(OWNER, "lost"): [job_id]}
+    assert f"leases of these jobs were lost: {job_id}" in caplog.text
     assert keeper.keep() == {}  # told once
     assert board.owners([job_id]) == {job_id: OTHER}
 
@@ -187,6 +191,34 @@ def test_a_job_that_ends_while_the_board_is_asked_is_no_loss(
 
     board.keep = ends_then_keep  # type: ignore[method-assign]
     assert keeper.keep() == {}
+
+
+def test_a_job_that_has_ended_is_no_alarm(
+    runs: Runs, board: Board, keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker has told the board, and its word to the supervisor comes a moment later."""
+    [job_id] = post(runs, board)
+    claim(runs, board, keeper, OWNER, [job_id])
+    ownership.hand_back(runs.database, runs.store.get(job_id), Settlement(state=JobState.SUCCEEDED))
+    board.consume(OWNER, [job_id])
+    assert keeper.keep() == {(OWNER, "lost"): [job_id]}
+    assert caplog.text == ""
+
+
+def test_a_job_that_its_worker_claimed_again_is_kept_before_it_has_begun(
+    runs: Runs, board: Board, keeper: Keeper
+) -> None:
+    [job_id] = post(runs, board)
+    keeper.claims.add(OWNER, [job_id])
+    plain_keep = board.keep
+
+    def keep_then_claim(claims: Any, *, lease: float) -> set[str]:
+        gone = plain_keep(claims, lease=lease)
+        assert board.claim_these(OWNER, [job_id], lease=LEASE) == [job_id]
+        return gone
+
+    board.keep = keep_then_claim  # type: ignore[method-assign]
+    assert keeper.keep() == {(OWNER, "kept"): [job_id]}
 
 
 def test_wishes_to_cancel_reach_the_owner_with_their_mode(runs: Runs, board: Board, keeper: Keeper) -> None:
