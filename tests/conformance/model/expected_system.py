@@ -361,13 +361,14 @@ class Expected(ExpectedLinks):
 
     def tell(self, owner: str, finished: Sequence[str], returned: Sequence[Returned]) -> None:
         """A worker says what it is done with and what it gives back; what the board forgot of what was begun is posted
-        again.
+        again, in the order in which it was posted first (ids are drawn in that order here).
         """
         self.board.consume(owner, finished)
         for delay_ms in dict.fromkeys(one.delay_ms for one in returned):
             alike = [one for one in returned if one.delay_ms == delay_ms]
             if self.board.release(owner, [one.entry.job_id for one in alike], delay_ms) < len(alike):
-                self.board.post(self._delayed(one.entry, delay_ms) for one in alike if one.was_begun)
+                begun = sorted((one.entry for one in alike if one.was_begun), key=lambda entry: entry.job_id)
+                self.board.post(self._delayed(entry, delay_ms) for entry in begun)
 
     def _delayed(self, entry: Entry, delay_ms: int) -> Entry:
         if not delay_ms:

@@ -172,6 +172,7 @@ def be(request: dict[str, Any], standard: list[int], path: list[str]) -> NoRetur
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
+    tempfile.tempdir = None  # it was asked for under the environment of this program
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [request["cwd"], *filter(None, places), *path]
