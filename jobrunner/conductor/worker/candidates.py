@@ -47,6 +47,8 @@ BUSY_S = 0.1
 GLANCE_S = 1.0
 """A worker that has enough to do makes the scout look as often as this for classes that nobody knows yet."""
 AWAY_S = 2.0
+LEAVE_S = 1.0
+"""For so long a look that is under way is waited for when the worker leaves."""
 
 
 class Scout:
@@ -86,7 +88,7 @@ class Scout:
         self._looked_at = 0.0
         self._outage = Outage(log, "looking for jobs with capabilities")
         self._pool = futures.ThreadPoolExecutor(THREADS, thread_name_prefix="capability")
-        self._stopping = False
+        self._stopping = threading.Event()
         self._look_now = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scout", daemon=True)
 
@@ -94,9 +96,11 @@ class Scout:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; a predicate that hangs is left behind."""
-        self._stopping = True
+        """Look no more; a predicate that hangs is left behind, and so is a server that does not answer at once."""
+        self._stopping.set()
         self._look_now.set()
+        if self._thread.ident is not None:
+            self._thread.join(LEAVE_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -147,7 +151,7 @@ class Scout:
         while True:
             self._look_now.wait(pause)
             self._look_now.clear()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             try:
                 pause = BUSY_S if self._find() else self._idle_s()
@@ -156,6 +160,8 @@ class Scout:
                 self._outage.goes_on(error)
                 pause = AWAY_S
             except Exception:
+                if self._stopping.is_set():  # and what it looks with is closed by now
+                    return
                 log.exception("looking for jobs with capabilities failed; it goes on")
                 pause = AWAY_S
 
