@@ -14,7 +14,7 @@ Costs: ``send`` two round trips, and one more for a key; ``first_untaken`` one q
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ ANY = "*"
 """What a job awaits that waits for more signals than its row has room to name."""
 AWAITS_LENGTH = 255
 WAKE_AT_ONCE = 200
+PAGE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,30 +181,54 @@ def _wake(pipeline: Pipeline, row: Mapping[str, Any], now_ms: int) -> Job | None
         return None  # it is reported by whoever reads the row next
 
 
-def wake_signalled(database: Database, job_ids: Sequence[str] | None = None) -> list[Job]:
-    """Jobs that await a signal that is there, of these or of all: nobody holds them back any more; to be offered now.
+def wake_signalled(database: Database, job_ids: Sequence[str]) -> list[Job]:
+    """Those of these jobs that await a signal that is there: nobody holds them back any more; to be offered now.
 
     It repairs what was left undone between a signal and the board, and is fine to repeat.
     """
+    query = _AWAITING.where(jobs.c.state.in_(_UNOWNED), jobs.c.id.in_(list(job_ids)))
+    with database.read() as connection:
+        waiting = connection.execute(query).all()
+    return _wake_signalled(database, waiting)
+
+
+def wake_all_signalled(database: Database) -> Iterator[list[Job]]:
+    """The same for all jobs, however many wait: a page of PAGE jobs at a time costs two queries by index."""
+    for state in _UNOWNED:
+        after: int | None = 0
+        while after is not None:
+            query = (
+                _AWAITING.where(jobs.c.state == state, jobs.c.seq > after).order_by(jobs.c.seq).limit(PAGE)
+            )
+            with database.read() as connection:
+                waiting = connection.execute(query).all()
+            if waiting:
+                yield _wake_signalled(database, waiting)
+            after = waiting[-1].seq if len(waiting) == PAGE else None
+
+
+_AWAITING = sa.select(jobs.c.seq, jobs.c.id, jobs.c.awaits).where(jobs.c.awaits.is_not(None))
+
+
+def _wake_signalled(database: Database, waiting: Sequence[Any]) -> list[Job]:
+    found = _signalled(database, {row.id: row.awaits for row in waiting})
     woken: list[Job] = []
-    found = _signalled(database, job_ids)
     for start in range(0, len(found), WAKE_AT_ONCE):
         batch = found[start : start + WAKE_AT_ONCE]
         woken += database.pipelined(lambda pipeline, batch=batch: _wake_all(pipeline, batch))  # type: ignore[misc]
     return woken
 
 
-def _signalled(database: Database, job_ids: Sequence[str] | None) -> list[str]:
+def _signalled(database: Database, awaits: Mapping[str, str]) -> list[str]:
+    """Those of the jobs for which a signal is there that they await."""
     query = (
-        sa.select(jobs.c.id, jobs.c.awaits, signals.c.name)
-        .join(signals, signals.c.job_id == jobs.c.id)
-        .where(jobs.c.state.in_(_UNOWNED), jobs.c.awaits.is_not(None), signals.c.taken_ms.is_(None))
+        sa.select(signals.c.job_id, signals.c.name)
+        .where(signals.c.job_id.in_(list(awaits)), signals.c.taken_ms.is_(None))
+        .distinct()
     )
-    if job_ids is not None:
-        query = query.where(jobs.c.id.in_(list(job_ids)))
     with database.read() as connection:
         rows = connection.execute(query).all()
-    return sorted({row.id for row in rows if is_awaited(row.name, row.awaits)})
+    return sorted({row.job_id for row in rows if is_awaited(row.name, awaits[row.job_id])})
 
 
 def _wake_all(pipeline: Pipeline, job_ids: Sequence[str]) -> list[Job]:

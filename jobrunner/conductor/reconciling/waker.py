@@ -14,7 +14,7 @@ from jobrunner.boards.board import Board
 from jobrunner.jobs.offering import offer_now
 from jobrunner.model import Job
 from jobrunner.persistence.server.database import Database
-from jobrunner.persistence.signals import wake_signalled
+from jobrunner.persistence.signals import wake_all_signalled, wake_signalled
 
 
 class Waker:
@@ -37,6 +37,8 @@ class Waker:
 
     def sweep(self) -> int:
         """Look after all jobs; how many were offered."""
-        woken = wake_signalled(self._database)
-        offer_now(self._board, woken)
-        return len(woken)
+        number = 0
+        for woken in wake_all_signalled(self._database):
+            offer_now(self._board, woken)
+            number += len(woken)
+        return number

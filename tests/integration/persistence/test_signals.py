@@ -138,7 +138,7 @@ def test_whoever_a_person_suspended_stays_so_and_finds_the_signal_later(
     holding.suspend(database, job_id)
     assert signals.send(database, job_id, "go", 1).woken is None
     assert job_of(database, job_id).parked is Parked.HELD
-    assert signals.wake_signalled(database) == []
+    assert wake_all(database) == []
     resumed, _ = holding.resume(database, job_id)
     assert resumed.awaits == "go"
     (woken,) = signals.wake_signalled(database, [job_id])
@@ -179,6 +179,10 @@ def test_there_is_a_limit_to_signals_that_nobody_takes(
     assert signals.send(database, job_id, "c", 1).new
 
 
+def wake_all(database: Database) -> list[Job]:
+    return [job for page in signals.wake_all_signalled(database) for job in page]
+
+
 def test_the_leader_finds_whom_nobody_woke(database: Database) -> None:
     """A signal that came before its job was settled, and one whose sender died before the board heard of it."""
     early = begin(database, post(database))
@@ -189,13 +193,26 @@ def test_the_leader_finds_whom_nobody_woke(database: Database) -> None:
     signals.send(database, unheard, "go", 1)
     waiting(database)
     signals.send(database, waiting(database), "other", 1)
-    woken = signals.wake_signalled(database)
+    woken = wake_all(database)
     assert {job.id for job in woken} == {early.id, unheard}
     assert all(job.parked is None and job.available_ms <= time.time() * 1000 for job in woken)
     assert signals.wake_signalled(database, [unheard])  # until it is claimed it may be that nobody heard
     for job in woken:
         begin(database, job.id)
-    assert signals.wake_signalled(database) == []
+    assert wake_all(database) == []
+
+
+def test_the_leader_looks_at_a_page_at_a_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "PAGE", 2)
+    signalled = {waiting(database) for _ in range(5)}
+    for job_id in signalled:
+        signals.send(database, job_id, "go", 1)
+    quiet = {waiting(database) for _ in range(3)}
+    pages = list(signals.wake_all_signalled(database))
+    assert max(map(len, pages)) <= 2
+    found = [job.id for page in pages for job in page]
+    assert sorted(found) == sorted(signalled)
+    assert quiet.isdisjoint(found)
 
 
 def test_a_signal_and_a_settlement_at_once_lose_nothing(database: Database) -> None:
