@@ -11,7 +11,8 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,7 +38,7 @@ from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.statement import Statement
 from jobrunner.persistence.row_locks import (
     LOCKED_ENDS,
-    LOCKED_EPOCHS,
+    LOCKED_JOBS,
     lock_job,
     lock_rows,
 )
@@ -92,42 +93,71 @@ def request_cancel(database: Database, job_id: str, mode: CancelMode) -> tuple[J
     next owner undoes it, and it may be claimed at once for that, whatever it waits for. A wish to suspend it ends.
     Cancelling a cancelled job again is fine; raises WrongState if it ended otherwise, JobNotFound or CorruptRow.
     """
-    return database.pipelined(lambda pipeline: _request_cancel(pipeline, job_id, mode))
+
+    def work(pipeline: Pipeline) -> tuple[JobState, bool]:
+        row = lock_job(pipeline, job_id)
+        return _request_cancels(pipeline, [(row, _state_to_cancel(row))], mode)[job_id]
+
+    return database.pipelined(work)
 
 
 def request_cancels(
     database: Database, job_ids: Sequence[str], mode: CancelMode
 ) -> dict[str, tuple[JobState, bool]]:
-    """:func:`request_cancel` for many jobs in one transaction; those that ended otherwise are left out."""
+    """:func:`request_cancel` for many jobs in one transaction; those that ended otherwise are left out.
+
+    Costs three round trips at most, however many there are.
+    """
 
     def work(pipeline: Pipeline) -> dict[str, tuple[JobState, bool]]:
-        done: dict[str, tuple[JobState, bool]] = {}
-        for row in lock_rows(pipeline, job_ids, LOCKED_EPOCHS):
+        found: list[tuple[Mapping[str, Any], JobState]] = []
+        for row in lock_rows(pipeline, job_ids, LOCKED_JOBS):
             with contextlib.suppress(WrongState, CorruptRow):
-                done[row["id"]] = _request_cancel(pipeline, row["id"], mode)
-        return done
+                found.append((row, _state_to_cancel(row)))
+        return _request_cancels(pipeline, found, mode)
 
     return database.pipelined(work)
 
 
-def _request_cancel(pipeline: Pipeline, job_id: str, mode: CancelMode) -> tuple[JobState, bool]:
-    row = lock_job(pipeline, job_id)
+def _state_to_cancel(row: Mapping[str, Any]) -> JobState:
+    """The state of a job that is to be cancelled, or was; raises WrongState if it ended otherwise, or CorruptRow."""
     state = state_of_row(row)
-    if state is JobState.CANCELLED:
-        return state, False
-    if state.is_terminal:
-        raise WrongState(f"Job {job_id} has ended already: {state}.", hint="There is nothing left to cancel.")
-    keeps = mode is CancelMode.KEEP
-    if state is not JobState.RUNNING and (keeps or not _anything_done(pipeline, row)):
-        _cancel_now(pipeline, row)
-        return JobState.CANCELLED, True
+    if state.is_terminal and state is not JobState.CANCELLED:
+        raise WrongState(
+            f"Job {row['id']} has ended already: {state}.", hint="There is nothing left to cancel."
+        )
+    return state
+
+
+def _request_cancels(
+    pipeline: Pipeline, found: Sequence[tuple[Mapping[str, Any], JobState]], mode: CancelMode
+) -> dict[str, tuple[JobState, bool]]:
+    """What :func:`request_cancel` answers for each of these jobs, by their rows, which are locked, and states."""
+    done = {row["id"]: (state, False) for row, state in found}
+    open_ = [(row, state) for row, state in found if state is not JobState.CANCELLED]
+    waiting = [row for row, state in open_ if state is not JobState.RUNNING]
+    half_done = set() if mode is CancelMode.KEEP else _half_done(pipeline, waiting)
+    at_once = [row for row in waiting if row["id"] not in half_done]
     now_ms = times.now_ms()
+    _cancel_now(pipeline, at_once, now_ms)
+    done |= {row["id"]: (JobState.CANCELLED, True) for row in at_once}
+    for row, state in open_:
+        if not done[row["id"]][1]:
+            _ask_owner(pipeline, row, state, mode, now_ms)
+            done[row["id"]] = (state, True)
+    return done
+
+
+def _ask_owner(
+    pipeline: Pipeline, row: Mapping[str, Any], state: JobState, mode: CancelMode, now_ms: int
+) -> None:
+    """Let the owner of a job cancel it: the one that it has, or the next one."""
     changed: dict[str, Any] = {"cancel": mode.value, "held": None, "updated_ms": now_ms}
     if state is not JobState.RUNNING:
         changed |= _offered_now(row, now_ms)
-    set_columns(pipeline, [job_id], changed)
+    set_columns(pipeline, [row["id"]], changed)
     asked = event_row(
-        job_id,
+        row["id"],
         "cancel_requested",
         at_ms=now_ms,
         epoch=changed.get("epoch", row["epoch"]),
@@ -135,7 +165,6 @@ def _request_cancel(pipeline: Pipeline, job_id: str, mode: CancelMode) -> tuple[
         data={"mode": mode.value},
     )
     pipeline.add(INSERT_EVENTS, [asked])
-    return state, True
 
 
 def _offered_now(row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
@@ -146,34 +175,47 @@ def _offered_now(row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
     return {**unparked, "epoch": row["epoch"] + 1, "available_ms": min(row["available_ms"], now_ms)}
 
 
-def _cancel_now(pipeline: Pipeline, row: Mapping[str, Any]) -> None:
-    epoch = row["epoch"] + 1
-    set_columns(pipeline, [row["id"]], {"epoch": epoch})
+def _cancel_now(pipeline: Pipeline, rows: Sequence[Mapping[str, Any]], now_ms: int) -> None:
+    """End jobs that nobody runs; their epochs are raised, as whenever somebody ends a job that is not his own."""
+    by_epoch: dict[int, list[str]] = defaultdict(list)
+    for row in rows:
+        by_epoch[row["epoch"]].append(row["id"])
+    for epoch, job_ids in by_epoch.items():
+        set_columns(pipeline, job_ids, {"epoch": epoch + 1})
     settlement = Settlement(state=JobState.CANCELLED, error=JobError(kind="Cancelled", message="Cancelled."))
-    settled = Settled(
-        job_id=row["id"], epoch=epoch, attempt=row["attempt"], owner=None, settlement=settlement
-    )
-    settle_rows(pipeline, [settled], times.now_ms())
-    free_all(pipeline, row)
+    settled = [
+        Settled(
+            job_id=row["id"],
+            epoch=row["epoch"] + 1,
+            attempt=row["attempt"],
+            owner=None,
+            settlement=settlement,
+        )
+        for row in rows
+    ]
+    settle_rows(pipeline, settled, now_ms)
+    for row in rows:
+        free_all(pipeline, row)
 
 
-_STARTED_ATOM = Statement(
-    sa.select(atomdetails.c.uuid)
+_FLOWS_BEGUN = Statement(
+    sa.select(atomdetails.c.parent_uuid)
     .where(
-        atomdetails.c.parent_uuid == sa.bindparam("flow_id"),
+        atomdetails.c.parent_uuid.in_(sa.bindparam("flow_ids", expanding=True)),
         atomdetails.c.name != INJECTOR,
         atomdetails.c.state.is_not(None),
         atomdetails.c.state.not_in(["PENDING", "IGNORE"]),
     )
-    .limit(1)
+    .distinct(),
+    many="flow_ids",
 )
 
 
-def _anything_done(pipeline: Pipeline, row: Mapping[str, Any]) -> bool:
-    """Whether an atom of the job's present attempt was ever started: only then is there something to undo."""
-    if row["started_ms"] is None:
-        return False
-    return bool(pipeline.ask(_STARTED_ATOM, {"flow_id": flow_id(row["id"], row["attempt"])}))
+def _half_done(pipeline: Pipeline, rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The jobs of which an atom of the present attempt was ever started: only then is there something to undo."""
+    flows = {flow_id(row["id"], row["attempt"]): row["id"] for row in rows if row["started_ms"] is not None}
+    begun = pipeline.ask(_FLOWS_BEGUN, {"flow_ids": sorted(flows)}) if flows else []
+    return {flows[row["parent_uuid"]] for row in begun}
 
 
 Gate = Callable[[Pipeline, Mapping[str, Any]], Mapping[str, Any]]

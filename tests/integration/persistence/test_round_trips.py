@@ -8,7 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from jobrunner.errors import StoreUnavailable
-from jobrunner.model import Posting
+from jobrunner.model import CancelMode, JobState, Posting
+from jobrunner.persistence.ownership.beginning import begin
+from jobrunner.persistence.ownership.ownership import request_cancels
 from jobrunner.persistence.schema import upgrade
 from jobrunner.persistence.server import pooling
 from jobrunner.persistence.server.database import Database
@@ -17,6 +19,7 @@ from jobrunner.persistence.tables import events, jobs
 from tests.support.relay import Relay
 from tests.support.servers import MariaDbServer
 
+OWNER = "alice:1:aa/0.bb"
 COMMIT = {"mysql": b";\nCOMMIT", "postgresql": b"COMMIT\0"}
 """How the end of a transaction looks on the wire, with all that was sent before it."""
 
@@ -73,6 +76,26 @@ def test_a_batch_is_one_round_trip(relayed: Store, relay: Relay) -> None:
     portions = 1 if relayed.database.dialect == "mysql" else 20  # psycopg sends as it goes
     assert relay.trips - before <= portions
     assert rows(relayed, jobs) == rows(relayed, events) == 101
+
+
+@on_servers
+@pytest.mark.parametrize("mode", CancelMode)
+def test_cancelling_many_takes_no_more_than_cancelling_few(
+    relayed: Store, relay: Relay, mode: CancelMode
+) -> None:
+    ids = [job_id for job_id, _ in relayed.insert([Posting(type="made_up")] * 100, now_ms=1_000)]
+    begin(relayed.database, ids[:20], owner=OWNER, node="alice")
+    trips = []
+    for some in (ids[15:25], ids[:15] + ids[25:]):
+        before = relay.trips
+        done = request_cancels(relayed.database, some, mode)
+        trips.append(relay.trips - before)
+        assert sum(state is JobState.CANCELLED for state, _ in done.values()) == len(
+            set(some) - set(ids[:20])
+        )
+    assert trips[1] <= trips[0] + (
+        0 if relayed.database.dialect == "mysql" else 8
+    )  # psycopg sends as it goes
 
 
 @on_servers
