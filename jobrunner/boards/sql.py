@@ -90,7 +90,7 @@ class SqlBoard(Board):
 
     def classes(self) -> set[JobClass]:
         with self._read() as connection:
-            keys = {key for status in (WAITING, DELAYED, CLAIMED) for key in line.heads(connection, status)}
+            keys = line.class_keys(connection)
             found = {key: _class_of(connection, key) for key in keys}
         self._waiting.know(keys)
         for key in (key for key, job_class in found.items() if job_class is None):

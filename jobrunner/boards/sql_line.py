@@ -116,8 +116,19 @@ def heads(connection: Connection, status: str) -> dict[str, int]:
     One statement that jumps from class to class in the index, whatever the number of jobs.
     """
     if connection.dialect.name == "mysql":
-        return _heads_by_grouping(connection, status)
+        return {key: score for found, key, score in connection.execute(_grouped_heads()) if found == status}
+    return _scores(connection.execute(_heads_with(status)))
 
+
+def class_keys(connection: Connection) -> set[str]:
+    """The keys of the classes that have jobs, whatever their status."""
+    if connection.dialect.name == "mysql":
+        return {key for _, key, _ in connection.execute(_grouped_heads())}
+    return {key for status in (WAITING, DELAYED, CLAIMED) for key in heads(connection, status)}
+
+
+@functools.cache
+def _heads_with(status: str) -> sa.Select[Any]:
     def first(column: sa.Column[Any], *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         return sa.select(column).where(is_now(status), *conditions).order_by(column).limit(1)
 
@@ -125,12 +136,11 @@ def heads(connection: Connection, status: str) -> dict[str, int]:
     following = first(board.c.class_key, board.c.class_key > found.c.class_key).scalar_subquery()
     found = found.union_all(sa.select(following).where(found.c.class_key.is_not(None)))
     score = first(board.c.score, board.c.class_key == found.c.class_key).scalar_subquery()
-    return _scores(
-        connection.execute(sa.select(found.c.class_key, score).where(found.c.class_key.is_not(None)))
-    )
+    return sa.select(found.c.class_key, score).where(found.c.class_key.is_not(None))
 
 
-def _heads_by_grouping(connection: Connection, status: str) -> dict[str, int]:
+@functools.cache
+def _grouped_heads() -> sa.Select[Any]:
     """For MySQL and MariaDB, where a subquery does not jump but GROUP BY does.
 
     With a condition on the status they may well prefer to read all of its rows, so it is left out. Before their
@@ -139,8 +149,7 @@ def _heads_by_grouping(connection: Connection, status: str) -> dict[str, int]:
     grouped = sa.select(board.c.status, board.c.class_key, sa.func.min(board.c.score))
     grouped = grouped.group_by(board.c.status, board.c.class_key)
     hinted = grouped.with_hint(board, "FORCE INDEX FOR GROUP BY (board_line)", "mysql")
-    hinted = hinted.with_hint(board, "FORCE INDEX FOR GROUP BY (board_line)", "mariadb")
-    return {key: score for found, key, score in connection.execute(hinted) if found == status}
+    return hinted.with_hint(board, "FORCE INDEX FOR GROUP BY (board_line)", "mariadb")
 
 
 def _scores(rows: Any) -> dict[str, int]:

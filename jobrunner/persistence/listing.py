@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from jobrunner.model import OPEN_STATES, JobState
+from jobrunner.model import OPEN_STATES, UNOWNED_STATES, JobState
 from jobrunner.persistence.tables import jobs, tags
 
 COUNTED = 1000
@@ -96,6 +96,18 @@ def open_oldest_first() -> sa.Select[Any]:
     branches = _branches(JobFilter(states=OPEN_STATES))
     most = sa.bindparam("most", type_=sa.Integer)
     return _page(branches, on_board, jobs.c.seq.asc(), most, what=sa.select(jobs.c.seq, jobs.c.id))
+
+
+@functools.cache
+def awaiting_oldest_first() -> sa.Select[Any]:
+    """Places and ids of a page of jobs above the mark ``after``, ``most`` of them, that nobody owns and that await a
+    signal; and what they await.
+    """
+    awaiting = [jobs.c.seq > sa.bindparam("after", type_=sa.BigInteger), jobs.c.awaits.is_not(None)]
+    branches = _branches(JobFilter(states=UNOWNED_STATES))
+    most = sa.bindparam("most", type_=sa.Integer)
+    what = sa.select(jobs.c.seq, jobs.c.id, jobs.c.awaits)
+    return _page(branches, awaiting, jobs.c.seq.asc(), most, what=what)
 
 
 def _tagged_page(

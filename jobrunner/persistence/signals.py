@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from jobrunner import times
 from jobrunner.errors import CorruptRow, DuplicateKey, JobNotFound, TooManySignals, WrongState
 from jobrunner.model import UNOWNED_STATES, Job, JobState, Json, Parked
+from jobrunner.persistence import listing
 from jobrunner.persistence.encoding import decode
 from jobrunner.persistence.job_rows import dump, event_row, job_from_row, state_of_row
 from jobrunner.persistence.ownership.settling import INSERT_EVENTS, set_columns
@@ -186,7 +187,9 @@ def wake_signalled(database: Database, job_ids: Sequence[str]) -> list[Job]:
 
     It repairs what was left undone between a signal and the board, and is fine to repeat.
     """
-    query = _AWAITING.where(jobs.c.state.in_(_UNOWNED), jobs.c.id.in_(list(job_ids)))
+    query = sa.select(jobs.c.id, jobs.c.awaits).where(
+        jobs.c.id.in_(list(job_ids)), jobs.c.state.in_(_UNOWNED), jobs.c.awaits.is_not(None)
+    )
     with database.read() as connection:
         waiting = connection.execute(query).all()
     return _wake_signalled(database, waiting)
@@ -194,20 +197,14 @@ def wake_signalled(database: Database, job_ids: Sequence[str]) -> list[Job]:
 
 def wake_all_signalled(database: Database) -> Iterator[list[Job]]:
     """The same for all jobs, however many wait: a page of PAGE jobs at a time costs two queries by index."""
-    for state in _UNOWNED:
-        after: int | None = 0
-        while after is not None:
-            query = (
-                _AWAITING.where(jobs.c.state == state, jobs.c.seq > after).order_by(jobs.c.seq).limit(PAGE)
-            )
-            with database.read() as connection:
-                waiting = connection.execute(query).all()
-            if waiting:
-                yield _wake_signalled(database, waiting)
-            after = waiting[-1].seq if len(waiting) == PAGE else None
-
-
-_AWAITING = sa.select(jobs.c.seq, jobs.c.id, jobs.c.awaits).where(jobs.c.awaits.is_not(None))
+    after: int | None = 0
+    while after is not None:
+        with database.read() as connection:
+            values = {"after": after, "most": PAGE}
+            waiting = connection.execute(listing.awaiting_oldest_first(), values).all()
+        if waiting:
+            yield _wake_signalled(database, waiting)
+        after = waiting[-1].seq if len(waiting) == PAGE else None
 
 
 def _wake_signalled(database: Database, waiting: Sequence[Any]) -> list[Job]:

@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, leave)
     # Should the harness itself hang: its servers and conductors end with it.
+    faulthandler.enable()
     faulthandler.dump_traceback_later(asked.seconds + 2 * asked.patience + BESIDES_S, exit=True)
     logging.getLogger("jobrunner").setLevel(logging.ERROR)  # users are told of outages all the time here
     seed = asked.seed if asked.seed is not None else secrets.randbelow(1_000_000)
