@@ -151,20 +151,26 @@ def _in_states_and_types(wanted: JobFilter) -> list[sa.ColumnElement[bool]]:
     ]
 
 
-def overdue(*, now_ms: int, due_before_ms: int, limit: int) -> sa.Select[Any]:
-    """The ids of jobs that expired before anybody started them, and of those that were due before a time.
+@functools.cache
+def overdue() -> sa.Select[Any]:
+    """The ids of jobs that expired by ``now_ms`` before anybody started them, and of those that were due by
+    ``due_before_ms``; ``most`` of them.
 
-    Each state's part is read by its index, and some numbers of each row.
+    Each state's part is read by its index, and some numbers of each row. Made once, as above.
     """
+    now_ms = sa.bindparam("now_ms", type_=sa.BigInteger)
+    most = sa.bindparam("most", type_=sa.Integer)
     expired = sa.and_(jobs.c.expires_ms <= now_ms, jobs.c.attempt == 1, jobs.c.started_ms.is_(None))
-    due = sa.and_(jobs.c.available_ms <= due_before_ms, jobs.c.parked.is_(None))
+    due = sa.and_(
+        jobs.c.available_ms <= sa.bindparam("due_before_ms", type_=sa.BigInteger), jobs.c.parked.is_(None)
+    )
     parts = []
     for state in sorted(OPEN_STATES - {JobState.RUNNING}):
         (branch,) = _branches(JobFilter(states=[state]))
         wanted = sa.or_(expired, due) if state is JobState.SCHEDULED else expired
-        parts.append(branch.of(sa.select(jobs.c.id)).where(wanted).limit(limit).subquery())
+        parts.append(branch.of(sa.select(jobs.c.id)).where(wanted).limit(most).subquery())
     found = sa.union_all(*(sa.select(part.c.id) for part in parts)).subquery("found")
-    return sa.select(found.c.id).limit(limit)
+    return sa.select(found.c.id).limit(most)
 
 
 def _branches(wanted: JobFilter) -> list[_Branch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,40 +31,50 @@ class Wishes:
 
 def wishes(database: Database, owners: Sequence[str], *, node: str | None = None) -> Wishes:
     """What somebody wishes of the jobs of these owners, and of the node; one query by index."""
-    parts = [*([_of_jobs(owners)] if owners else []), *(_of_node(node) if node is not None else [])]
-    if not parts:
+    if not owners and node is None:
         return Wishes()
+    of_jobs: dict[str, Any] = {"owners": list(owners)} if owners else {}
+    of_node = {} if node is None else {"node": node, "semaphore": f"{NODE}{node}"}
     with database.read() as connection:
-        rows = connection.execute(sa.union_all(*parts) if len(parts) > 1 else parts[0]).all()
-    of_jobs = [row for row in rows if row.id is not None]
-    of_node = [str(row.cancel) for row in rows if row.id is None]
+        rows = connection.execute(_statement(bool(of_jobs), bool(of_node)), {**of_jobs, **of_node}).all()
+    wished = [row for row in rows if row.id is not None]
+    said = [str(row.cancel) for row in rows if row.id is None]
     return Wishes(
-        cancel={row.id: CancelMode(row.cancel) for row in of_jobs if row.cancel in _MODES},
-        suspend={row.id for row in of_jobs if row.cancel not in _MODES},
-        drained=DRAINED in of_node,
-        limit=next((_limit(text) for text in of_node if text != DRAINED), None),
+        cancel={row.id: CancelMode(row.cancel) for row in wished if row.cancel in _MODES},
+        suspend={row.id for row in wished if row.cancel not in _MODES},
+        drained=DRAINED in said,
+        limit=next((_limit(text) for text in said if text != DRAINED), None),
     )
 
 
 _MODES = frozenset(mode.value for mode in CancelMode)
 
 
-def _of_jobs(owners: Sequence[str]) -> sa.Select[Any]:
+@functools.cache
+def _statement(of_jobs: bool, of_node: bool) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """Made once: an idle conductor asks this more often than anything else."""
+    parts = [*([_of_jobs()] if of_jobs else []), *(_of_node() if of_node else [])]
+    return sa.union_all(*parts) if len(parts) > 1 else parts[0]
+
+
+def _of_jobs() -> sa.Select[Any]:
     return sa.select(jobs.c.id, jobs.c.cancel).where(
-        jobs.c.owner.in_(list(owners)),
+        jobs.c.owner.in_(sa.bindparam("owners", expanding=True)),
         jobs.c.state == JobState.RUNNING.value,
         sa.or_(jobs.c.cancel.in_(sorted(_MODES)), jobs.c.held == 1),
     )
 
 
-def _of_node(name: str) -> list[sa.Select[Any]]:
+def _of_node() -> list[sa.Select[Any]]:
     """Rows without an id: one if the node is drained, one with its limit, if it has one."""
     nobody: sa.ColumnElement[Any] = sa.null().label("id")
     drained = sa.select(nobody, sa.literal(DRAINED).label("cancel")).where(
-        nodes.c.name == name, nodes.c.drained == 1
+        nodes.c.name == sa.bindparam("node"), nodes.c.drained == 1
     )
     set_or_configured = sa.func.coalesce(sa.cast(semaphores.c.count, sa.String(16)), semaphores.c.configured)
-    limited = sa.select(nobody, set_or_configured.label("cancel")).where(semaphores.c.name == f"{NODE}{name}")
+    limited = sa.select(nobody, set_or_configured.label("cancel")).where(
+        semaphores.c.name == sa.bindparam("semaphore")
+    )
     return [drained, limited]
 
 

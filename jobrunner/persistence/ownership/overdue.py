@@ -46,8 +46,8 @@ def end_overdue(database: Database) -> Overdue:
     """
     with database.read() as connection:
         now_ms = connection.execute(sa.select(database.now_ms())).scalar_one()
-        query = listing.overdue(now_ms=now_ms, due_before_ms=now_ms - DUE_MS, limit=AT_ONCE)
-        ids = list(connection.execute(query).scalars())
+        bounds = {"now_ms": now_ms, "due_before_ms": now_ms - DUE_MS, "most": AT_ONCE}
+        ids = list(connection.execute(listing.overdue(), bounds).scalars())
     if not ids:
         return Overdue()
     return database.pipelined(lambda pipeline: _end(pipeline, ids, now_ms))
