@@ -168,14 +168,19 @@ class LeaseKeeper:
             ids = [job.id for job in ours if job.owner == owner]
             board.claim_these(owner, ids, lease=self._lease, early=True)
         # Asked, not taken from the answers: the worker itself may have claimed its own job in between.
-        regained = lost & set(board.owners([job_id for job_id, _ in lost]).items())
-        again = regained & {(job.id, job.owner) for job in ours}
-        if again:
+        regained = lost & set(board.owners([job.id for job in ours]).items())
+        if regained:
             log.warning(
-                "the board had lost the claims of %d running jobs; they are claimed again", len(again)
+                "the board had lost the claims of %d running jobs; they are claimed again", len(regained)
             )
+        regained |= self._claimed_since(board, lost - {(job.id, job.owner) for job in ours})
         self._tell_kept(regained, began + self._lease)
         self._tell_lost(lost - regained, alarming=alarming)
+
+    def _claimed_since(self, board: Board, lost: set[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of these claims that their workers have again, and kept: of jobs that are not begun yet."""
+        gone = board.keep(lost, lease=self._lease) if lost else set()
+        return {(job_id, owner) for job_id, owner in lost if job_id not in gone}
 
     def _not_yet(self, job: Job) -> BoardEntry:
         """A job's entry that nobody may claim for a lease: else an idle conductor, woken by it, would be quicker.

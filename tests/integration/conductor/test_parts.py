@@ -214,11 +214,21 @@ def test_a_job_that_its_worker_claimed_again_is_kept_before_it_has_begun(
 
     def keep_then_claim(claims: Any, *, lease: float) -> set[str]:
         gone = plain_keep(claims, lease=lease)
-        assert board.claim_these(OWNER, [job_id], lease=LEASE) == [job_id]
+        board.claim_these(OWNER, [job_id], lease=LEASE)
         return gone
 
     board.keep = keep_then_claim  # type: ignore[method-assign]
     assert keeper.keep() == {(OWNER, "kept"): [job_id]}
+
+
+def test_a_claim_whose_lease_is_over_before_it_has_begun_is_lost(
+    runs: Runs, board: Board, keeper: Keeper
+) -> None:
+    [job_id] = post(runs, board)
+    board.claim_these(OWNER, [job_id], lease=0.001)
+    keeper.claims.add(OWNER, [job_id])
+    time.sleep(0.02)  # by when it has ended
+    assert keeper.keep() == {(OWNER, "lost"): [job_id]}
 
 
 def test_wishes_to_cancel_reach_the_owner_with_their_mode(runs: Runs, board: Board, keeper: Keeper) -> None:
