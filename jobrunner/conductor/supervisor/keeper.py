@@ -128,23 +128,24 @@ class LeaseKeeper:
         """Keep no more. Stopping twice is fine."""
         self._stopping.set()
 
-    def _every(self, seconds: float, doing: str, work: Callable[[], None]) -> None:
+    def _every(self, seconds: float, doing: str, work: Callable[[], bool]) -> None:
+        """Do it again and again. ``work`` says whether it asked anybody: else nobody knows whether an outage is over."""
         outage = Outage(log, doing)
         while not self._stopping.wait(seconds):
             try:
-                work()
-                outage.is_over()
+                if work():
+                    outage.is_over()
             except (BoardUnavailable, StoreUnavailable) as error:
                 outage.goes_on(error)
             except Exception:
                 log.exception("%s failed; it is tried again", doing)
 
-    def keep(self) -> None:
-        """Keep every lease once, and tell the workers."""
+    def keep(self) -> bool:
+        """Keep every lease once, and tell the workers; False if there was none to keep, or no board yet."""
         claims = self._claims.pairs()
         board = self._board()
         if not claims or board is None:
-            return
+            return False
         began = boottime()
         gone = board.keep(claims, lease=self._lease)
         lost = {(job_id, owner) for job_id, owner in claims if job_id in gone}
@@ -153,6 +154,7 @@ class LeaseKeeper:
         lost = {(job_id, owner) for job_id, owner in lost if not self._claims.is_passing(job_id)}
         if lost:
             self._regain(board, lost)
+        return True
 
     def _regain(self, board: Board, lost: set[tuple[str, str]]) -> None:
         """A board that lost its data is told again what runs here; what somebody else has by now is lost indeed."""
@@ -216,9 +218,11 @@ class LeaseKeeper:
             self._tell(owner, "lost", ids=ids)
             self._claims.remove(owner, ids)
 
-    def _look_in_time(self) -> None:
-        if self._claims.owners() or boottime() - self._looked >= IDLE_LOOK_S - LOOK_S / 2:
+    def _look_in_time(self) -> bool:
+        is_time = bool(self._claims.owners()) or boottime() - self._looked >= IDLE_LOOK_S - LOOK_S / 2
+        if is_time:
             self.look()
+        return is_time
 
     def look(self) -> None:
         """Pass on what people want of the jobs that run here, and of the node; one query."""

@@ -14,8 +14,10 @@ from jobrunner.boards.sql import SqlBoard
 from jobrunner.conductor.reconciling.handing_back import give_back
 from jobrunner.conductor.reconciling.reconciler import Reconciler
 from jobrunner.conductor.reconciling.unkept import UNKEPT_S
+from jobrunner.conductor.supervisor import keeper as keeping
 from jobrunner.conductor.supervisor.keeper import Claims, LeaseKeeper
 from jobrunner.conductor.worker.candidates import Scout
+from jobrunner.errors import StoreUnavailable
 from jobrunner.model import CancelMode, JobClass, JobState, Posting
 from jobrunner.persistence.nodes import ALIVE_MS, node_stopped, report_node
 from jobrunner.persistence.ownership import beginning, ownership
@@ -238,6 +240,28 @@ def test_wishes_to_cancel_reach_the_owner_with_their_mode(runs: Runs, board: Boa
         ownership.request_cancel(runs.database, job_id, mode)
     told = {content["id"]: content["mode"] for _, kind, content in keeper.look() if kind == "cancel"}
     assert told == {ids[0]: "revert", ids[1]: "keep"}
+
+
+def test_an_outage_is_not_over_because_an_idle_keeper_asks_less_often(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = threading.Semaphore(0)
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        tries.release()
+        raise StoreUnavailable("It refuses.")
+
+    monkeypatch.setattr(keeping, "wishes", refuse)
+    monkeypatch.setattr(keeping, "LOOK_S", 0.01)
+    monkeypatch.setattr(keeping, "IDLE_LOOK_S", 0.04)
+    idle = LeaseKeeper(lambda: None, runs.database, Claims(), lease=LEASE, tell=lambda *args: None)
+    idle.start()
+    try:
+        assert all(tries.acquire(timeout=10) for _ in range(4))
+    finally:
+        idle.stop()
+    told = [record.getMessage() for record in caplog.records if "people want" in record.getMessage()]
+    assert told == ["looking for what people want: It refuses. It is tried again until it works."]
 
 
 # The reconciler
