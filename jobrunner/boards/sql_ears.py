@@ -288,10 +288,8 @@ class PostgresEar(SqlEar):
     def _subscribe(self) -> None:
         import psycopg
 
-        args, options = self._database.engine.dialect.create_connect_args(self._database.url)
-        options = {**options, "connect_timeout": 5, "autocommit": True, **KEEPALIVE}
         try:
-            self._connection = psycopg.connect(*args, **options)
+            self._connection = self._database.lone_postgres_connection(**KEEPALIVE)
             self._connection.execute(f"LISTEN {self.channel}")
         except psycopg.Error as error:
             raise _away(self._database, error) from error

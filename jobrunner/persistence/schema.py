@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from jobrunner.errors import ConfigError, SchemaOutOfDate
-from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.database import ENCODING_HINT, Database
 from jobrunner.persistence.server.faults import is_passing
 from jobrunner.persistence.tables import metadata, settings
 
@@ -84,7 +84,7 @@ def upgrade(database: Database) -> None:
     """Make or update all tables; safe to run from several machines at once, and again.
 
     Raises StoreUnavailable if the server is away, SchemaOutOfDate if somebody else upgrades for longer than
-    LOCK_TIMEOUT_S, ConfigError if another program's tables are in the way.
+    LOCK_TIMEOUT_S, ConfigError if another program's tables are in the way, or the database cannot hold all text.
     """
     import logging
 
@@ -128,9 +128,22 @@ def not_ours(name: str, tables: Sequence[str]) -> ConfigError:
 def _upgrade_all(connection: Connection, name: str) -> None:
     if tables := foreign_tables(connection):
         raise not_ours(name, tables)
+    _require_encoding(connection, name)
     _upgrade_taskflow(connection)
     _upgrade_ours(connection)
     _give_identity(connection)
+
+
+def _require_encoding(connection: Connection, name: str) -> None:
+    """Refuse to make tables in a PostgreSQL database that cannot hold all text; those that are there are kept up."""
+    if connection.dialect.name != "postgresql" or _version(connection) is not None:
+        return
+    encoding = str(connection.exec_driver_sql("SHOW server_encoding").scalar())
+    if encoding != "UTF8":
+        raise ConfigError(
+            f"The database {name} has the encoding {encoding}: text of other alphabets cannot be stored there.",
+            hint=ENCODING_HINT,
+        )
 
 
 def _upgrade_taskflow(connection: Connection) -> None:

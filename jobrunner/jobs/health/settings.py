@@ -97,6 +97,12 @@ POSTGRESQL = (
         hint="Set full_page_writes=on, unless its file system writes whole pages (ZFS).",
     ),
     Setting(
+        name="server_encoding",
+        wrong=_differs("server_encoding", "utf8"),
+        why="parameters, results and output with characters that it does not have cannot be stored",
+        hint="Make a database with ENCODING 'UTF8' TEMPLATE template0, and move its data there: pg_dump, pg_restore.",
+    ),
+    Setting(
         name="transaction_read_only",
         wrong=lambda values: "on" in (values.get("in_recovery"), values.get("default_transaction_read_only")),
         why="it is a standby, or was made read-only",
@@ -161,7 +167,13 @@ def _read_mysql(connection: Connection) -> dict[str, str]:
 
 
 def _read_postgresql(connection: Connection) -> dict[str, str]:
-    names = ("fsync", "synchronous_commit", "full_page_writes", "default_transaction_read_only")
+    names = (
+        "fsync",
+        "synchronous_commit",
+        "full_page_writes",
+        "default_transaction_read_only",
+        "server_encoding",
+    )
     values = {name: str(connection.exec_driver_sql(f"SHOW {name}").scalar()) for name in names}
     in_recovery = connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar()
     return {**values, "in_recovery": "on" if in_recovery else "off"}

@@ -35,6 +35,8 @@ def look(subject: Subject) -> Iterator[Finding]:
     with database.read() as connection:  # raises StoreUnavailable, which says it all
         yield version_finding(server_version(connection))
         yield from server_settings(connection, report)
+    if database.dialect == "postgresql":
+        yield from sessions_findings(*_sessions_of_two(database))
     yield from _schema(subject)
     yield from _clock(database)
     if subject.schema is not SchemaState.ABSENT:
@@ -45,6 +47,26 @@ def version_finding(version: ServerVersion) -> Finding:
     if version.is_too_old:
         return report.error(f"{version} is too old.", f"Upgrade it to {version.oldest} or later.")
     return report.ok(f"{version} answers.")
+
+
+def _sessions_of_two(database: Database) -> tuple[int, int]:
+    """The server's process ids for two connections that are open at once, asked one after the other."""
+    asked = sa.select(sa.func.pg_backend_pid())
+    with database.read() as one:
+        first = int(one.execute(asked).scalar_one())
+        one.rollback()
+        with database.read() as other:
+            return first, int(other.execute(asked).scalar_one())
+
+
+def sessions_findings(first: int, second: int) -> Iterator[Finding]:
+    """Connections that get the same session in turns are a pooler's, such as PgBouncer in transaction mode."""
+    if first == second:
+        yield report.error(
+            "A pooler in front of it gives several connections the same session: bounds of time that are set for one "
+            "hit others, a board in the database does not hear of new jobs, and db upgrade cannot hold its lock.",
+            "Let persistence.url name PostgreSQL itself, or a pool in session mode (PgBouncer: pool_mode = session).",
+        )
 
 
 def _schema(subject: Subject) -> Iterator[Finding]:

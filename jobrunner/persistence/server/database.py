@@ -12,16 +12,16 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobrunner.errors import ConfigError, StoreUnavailable
+from jobrunner.errors import ConfigError, NotStorable, StoreUnavailable
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.transaction import transaction
-from jobrunner.persistence.server.engines import READ_ONLY, make_engine
+from jobrunner.persistence.server.engines import READ_ONLY, lone_postgres_connection, make_engine
 from jobrunner.persistence.server.faults import (
     brief,
     is_away,
@@ -30,6 +30,7 @@ from jobrunner.persistence.server.faults import (
     is_passing,
     is_read_only,
     is_refused,
+    is_unwritable_text,
 )
 from jobrunner.persistence.server.pooling import mark_ended
 
@@ -47,12 +48,16 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
 }
 _URLS = "Use sqlite:////path, mysql+pymysql://user:password@host/db or postgresql+psycopg://user:password@host/db."
-_AWAY_HINT = "Is it running, and do host, port and account in persistence.url fit?"
+_AWAY_HINT = "Is it running, and do host, port, account, password and database fit (persistence.url)?"
 _AWAY_HINTS = {"sqlite": "Is there room on its disk, and may this account write the file and its directory?"}
 _FULL_HINT = "Make room on the disk of the database's server: what waits for that is written then."
 _CROWDED_HINT = (
     "Raise max_connections there, or have fewer connections: persistence.pool_size, conductor.processes."
 )
+_READ_ONLY_HINT = (
+    "It is a standby, or was made read-only: let persistence.url name the server that takes writes."
+)
+_BUSY_HINT = "Try again. If that does not help, look in the database for somebody who holds locks for long."
 _REFUSED_HINT = (
     "Are account and password right (persistence.url, persistence.password or password_file)? Does the database "
     "exist, and may the account use, make and change its tables?"
@@ -60,6 +65,7 @@ _REFUSED_HINT = (
 _REFUSED_HINTS = {
     "sqlite": "Is persistence.url the right file? If it is, it is damaged: put back a copy that was saved."
 }
+ENCODING_HINT = "Use a database that was made with ENCODING 'UTF8' (CREATE DATABASE ... TEMPLATE template0)."
 _NOW_MS = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
@@ -150,12 +156,17 @@ class Database:
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (spreads retries, protects nothing)
             pause = min(pause * 2, RETRY_MAX_S)
 
+    def lone_postgres_connection(self, **options: Any) -> Any:
+        """psycopg's connection outside of the pool, in autocommit mode, to be closed by the caller."""
+        return lone_postgres_connection(self.engine, self.url, **options)
+
     def now_ms(self) -> sa.ColumnElement[int]:
         """The server's clock as an SQL expression: milliseconds since the epoch."""
         return now_ms_of(self.dialect)
 
     def explain(self, error: SQLAlchemyError) -> Exception:
-        """The error that a person should see for one of SQLAlchemy's; StoreUnavailable if the server is away."""
+        """The error that a person should see for one of SQLAlchemy's: StoreUnavailable if the server is away, does
+        not let us in, or is busy; NotStorable if its encoding lacks a character; else the error itself."""
         if is_away(error):
             return StoreUnavailable(
                 f"The database {self.name} is not available: {brief(error)}",
@@ -167,8 +178,10 @@ class Database:
                 hint=_REFUSED_HINTS.get(self.dialect, _REFUSED_HINT),
             )
         if is_passing(error):
-            return StoreUnavailable(
-                f"The database {self.name} was too busy: {brief(error)}", hint="Try again."
+            return StoreUnavailable(f"The database {self.name} was too busy: {brief(error)}", hint=_BUSY_HINT)
+        if is_unwritable_text(error):
+            return NotStorable(
+                f"The database {self.name} cannot hold this text: {brief(error)}", hint=ENCODING_HINT
             )
         return error
 
@@ -177,6 +190,8 @@ class Database:
             return _FULL_HINT
         if is_crowded(error):
             return _CROWDED_HINT
+        if is_read_only(error):
+            return _READ_ONLY_HINT
         return f"{_AWAY_HINTS.get(self.dialect, _AWAY_HINT)} `jobrunner doctor` checks all of it."
 
     @contextlib.contextmanager

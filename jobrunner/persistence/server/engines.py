@@ -27,8 +27,12 @@ CONNECT_TIMEOUT_S = 5
 LOCK_WAIT_S = 5
 IDLE_TRANSACTION_S = 15
 KEEPALIVE_IDLE_S = 10
+POSTGRES_IDLE_SESSION_VERSION = 140000
+"""PostgreSQL has ``idle_session_timeout`` since then."""
 POOL_OVERFLOW = 10
 POOL_RECYCLE_S = 1800
+POSTGRES_ENCODING = "utf8"
+"""Whatever the server, the database, the role or PGCLIENTENCODING say: names and results are of all alphabets."""
 READ_ONLY = {"jobrunner_read_only": True}
 """Execution options of a connection that will only read: on SQLite it then takes no write lock."""
 
@@ -46,6 +50,7 @@ def make_engine(url: URL, dialect: str, *, pool_size: int, answer_timeout: float
         # A statement prepared while a table was small goes on reading all of it when it has grown, until ANALYZE;
         # and poolers such as PgBouncer lose prepared statements.
         connect_args["prepare_threshold"] = None
+        connect_args["client_encoding"] = POSTGRES_ENCODING
     if dialect == "mysql":
         connect_args["client_flag"] = _mysql_capabilities()
     if answer_timeout is not None:
@@ -68,10 +73,12 @@ def make_engine(url: URL, dialect: str, *, pool_size: int, answer_timeout: float
             f"The driver for {url.drivername} is not installed: {error.name}.",
             hint="Install it. For PostgreSQL: bin/make_venv postgresql, or pip install 'psycopg[binary]'.",
         ) from error
-    if answer_timeout is not None:
-        event.listen(engine, "connect", _mysql_session if dialect == "mysql" else _postgres_session)
-        if url.drivername == "postgresql+psycopg":
-            event.listen(engine, "do_connect", _bounded_connect(answer_timeout))
+    if dialect == "postgresql":
+        event.listen(engine, "connect", _patient_session if answer_timeout is None else _postgres_session)
+    elif answer_timeout is not None:
+        event.listen(engine, "connect", _mysql_session)
+    if answer_timeout is not None and url.drivername == "postgresql+psycopg":
+        event.listen(engine, "do_connect", _bounded_connect(answer_timeout))
     if url.drivername == "mysql+pymysql":
         event.listen(engine, "do_connect", _frugal_connect)
     keep_warm(engine)
@@ -148,9 +155,45 @@ def _postgres_bounds(answer_timeout: float) -> dict[str, Any]:
 
 
 def _postgres_session(connection: Any, record: Any) -> None:
+    _set(
+        connection,
+        f"SET lock_timeout = '{LOCK_WAIT_S}s'",
+        f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'",
+        *_idle_for_ever(connection.info.server_version),
+    )
+
+
+def _patient_session(connection: Any, record: Any) -> None:
+    """For migrations, whose statements take as long as tables are large: a role's bounds are not meant for them."""
+    _set(
+        connection,
+        "SET statement_timeout = 0",
+        "SET idle_in_transaction_session_timeout = 0",
+        *_idle_for_ever(connection.info.server_version),
+    )
+
+
+def lone_postgres_connection(engine: Engine, url: URL, **options: Any) -> Any:
+    """psycopg's connection outside of the pool, in autocommit mode, which may be idle for ever; raises its errors."""
+    import psycopg
+
+    args, named = engine.dialect.create_connect_args(url)
+    named = {**named, "connect_timeout": CONNECT_TIMEOUT_S, "client_encoding": POSTGRES_ENCODING, **options}
+    connection = psycopg.connect(*args, autocommit=True, **named)
+    for setting in _idle_for_ever(connection.info.server_version):
+        connection.execute(setting.encode())
+    return connection
+
+
+def _idle_for_ever(version: int) -> list[str]:
+    """What lets a session be idle: a conductor that has nothing to do keeps its connections, and listens on one."""
+    return ["SET idle_session_timeout = 0"] if version >= POSTGRES_IDLE_SESSION_VERSION else []
+
+
+def _set(connection: Any, *settings: str) -> None:
+    """All in one round trip."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SET lock_timeout = '{LOCK_WAIT_S}s'")
-        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
+        cursor.execute("; ".join(settings))
     connection.commit()
 
 

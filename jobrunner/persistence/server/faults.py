@@ -58,21 +58,38 @@ _MYSQL_REFUSED = {
     1045,  # wrong account or password
     1049,  # no such database
     1142,  # no right to the table
+    1146,  # no such table
     1698,  # wrong account: it may only log in otherwise
 }
-_POSTGRES_REFUSED = {"28000", "28P01", "3D000", "42501"}  # account, password, no such database, no right
+_POSTGRES_REFUSED = {
+    "28000",  # account
+    "28P01",  # password
+    "3D000",  # no such database
+    "3F000",  # no such schema
+    "42501",  # no right
+    "42P01",  # no such table: renamed, not restored yet, or another schema comes first in search_path
+}
 _POSTGRES_PASSING = {
     "25P03",  # idle in transaction for too long
+    "25P04",  # transaction_timeout
     "40001",  # serialisation
     "40P01",  # dead lock
     "55P03",  # lock timeout
     "57014",  # the query was cancelled
 }
-_POSTGRES_AWAY = {"25006", "57P01", "57P02", "57P03", "57P05"}  # read-only; shutting down, crashed, starting
+_POSTGRES_AWAY = {
+    "25006",  # read-only
+    "57P01",  # shutting down, or told to leave
+    "57P02",  # crashed
+    "57P03",  # starting
+    "57P04",  # the database was dropped
+    "57P05",  # idle for too long
+}
 _POSTGRES_READ_ONLY = "25006"
 _POSTGRES_FULL = "53100"
 _POSTGRES_CROWDED_WORDS = ("too many clients", "remaining connection slots", "too many connections")
 """Who cannot connect gets no code from the driver."""
+_POSTGRES_UNWRITABLE = {"22021", "22P05"}  # bytes or characters that the database's encoding does not have
 _POSTGRES_AWAY_CLASSES = ("08", "53", "58")  # connection; disk, memory, connections used up; I/O
 _SQLITE_PASSING = ("database is locked", "database table is locked", "database schema is locked")
 _SQLITE_AWAY = (
@@ -149,9 +166,17 @@ def is_refused(error: BaseException) -> bool:
     return any(words in str(original) for words in _SQLITE_REFUSED)
 
 
+def is_unwritable_text(error: BaseException) -> bool:
+    """Whether text has a character that the database's encoding has not."""
+    original = getattr(error, "orig", None)
+    return original is not None and _sqlstate(original) in _POSTGRES_UNWRITABLE
+
+
 def brief(error: BaseException) -> str:
-    """The driver's own words, without SQLAlchemy's statement and link."""
+    """The driver's own words, without SQLAlchemy's statement and link, or the line of it that PostgreSQL quotes."""
     original = getattr(error, "orig", None) or error
+    if primary := getattr(getattr(original, "diag", None), "message_primary", None):
+        return str(primary)
     if len(getattr(original, "args", ())) == 2 and isinstance(original.args[0], int):
         return f"{original.args[1]} ({original.args[0]})"
     return " ".join(str(original).split())

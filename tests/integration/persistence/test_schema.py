@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from taskflow.persistence.backends.sqlalchemy import tables as taskflow_tables
 
 import jobrunner.persistence
-from jobrunner.errors import ConfigError, SchemaOutOfDate, StoreUnavailable
+from jobrunner.errors import ConfigError, NotStorable, SchemaOutOfDate, StoreUnavailable
 from jobrunner.model import Posting
 from jobrunner.passwords import with_password
 from jobrunner.persistence import schema
@@ -27,7 +27,7 @@ from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import JobFilter, Store
 from jobrunner.persistence.tables import metadata, settings, taskflow_metadata
 from tests.support.journals import staged
-from tests.support.servers import MariaDbServer
+from tests.support.servers import MariaDbServer, PostgresServer
 
 MIGRATIONS = Path(jobrunner.persistence.__file__).with_name("migrations")
 UPGRADE = (
@@ -223,6 +223,98 @@ def test_who_waits_too_long_for_another_upgrade_is_told(
     upgrade(database)
     assert schema_state(database) is SchemaState.CURRENT
     database.close()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_all_text_is_refused(
+    postgres_server: PostgresServer, encoding: str
+) -> None:
+    name = f"test_{encoding.lower()}"
+    postgres_server.execute(
+        f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    url = f"{postgres_server.url.rpartition('/')[0]}/{name}"
+    database = Database(url)
+    try:
+        with pytest.raises(ConfigError, match=f"encoding {encoding}") as refused:
+            upgrade(database)
+        assert "UTF8" in str(refused.value.hint)
+        assert schema_state(database) is SchemaState.ABSENT
+    finally:
+        database.close()
+        postgres_server.drop_database(url)
+
+
+def test_tables_in_such_a_database_are_kept_up_and_what_does_not_fit_is_told(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres_server.execute(
+        "CREATE DATABASE test_old ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    url = f"{postgres_server.url.rpartition('/')[0]}/test_old"
+    database = Database(url)
+    try:
+        with monkeypatch.context() as before:
+            before.setattr(schema, "_require_encoding", lambda *args: None)
+            upgrade(database)
+        upgrade(database)
+        store = Store(database)
+        store.insert([Posting(type="t", author="Jürgen")], now_ms=1)
+        with pytest.raises(NotStorable, match="cannot hold this text"):
+            store.insert([Posting(type="t", author="żółw")], now_ms=1)
+    finally:
+        database.close()
+        postgres_server.drop_database(url)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_client_encoding_of_the_role_or_the_database_is_not_asked(
+    postgres_server: PostgresServer, postgres_url: str, encoding: str
+) -> None:
+    postgres_server.execute(
+        f"ALTER DATABASE {postgres_url.rpartition('/')[2]} SET client_encoding = '{encoding}'"
+    )
+    database = Database(postgres_url)
+    upgrade(database)
+    store = Store(database)
+    [(job_id, _)] = store.insert([Posting(type="t", author="żółw")], now_ms=1)
+    assert store.get(job_id).author == "żółw"
+    database.close()
+
+
+def test_bounds_of_time_of_the_database_do_not_end_what_may_take_long(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    for bound in ("statement_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout"):
+        postgres_server.execute(f"ALTER DATABASE {name} SET {bound} = '9s'")
+    migrating, usual = Database(postgres_url, answer_timeout=None), Database(postgres_url)
+    assert _shown(migrating, "statement_timeout") == "0"
+    assert _shown(migrating, "idle_in_transaction_session_timeout") == "0"
+    assert _shown(usual, "statement_timeout") == "9s"
+    assert _shown(usual, "idle_in_transaction_session_timeout") == "15s"
+    assert _shown(migrating, "idle_session_timeout") == _shown(usual, "idle_session_timeout") == "0"
+    migrating.close()
+    usual.close()
+
+
+def test_a_table_that_is_gone_counts_as_a_refusal_that_somebody_has_to_see_to(made: Database) -> None:
+    if made.dialect == "sqlite":
+        pytest.skip("nobody takes tables out of a file that is in use")
+    with made.write() as connection:
+        connection.execute(sa.text("ALTER TABLE jobs RENAME TO jobs_of_before"))
+    with pytest.raises(StoreUnavailable, match="refuses") as refused:
+        Store(made).insert([Posting(type="t")], now_ms=1)
+    assert "jobs" in refused.value.message
+    assert "LINE" not in refused.value.message
+    with made.write() as connection:
+        connection.execute(sa.text("ALTER TABLE jobs_of_before RENAME TO jobs"))
+    Store(made).insert([Posting(type="t")], now_ms=1)
+
+
+def _shown(database: Database, setting: str) -> str:
+    with database.read() as connection:
+        return str(connection.exec_driver_sql(f"SHOW {setting}").scalar())
 
 
 @pytest.mark.parametrize(

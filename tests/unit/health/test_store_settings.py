@@ -8,7 +8,7 @@ import pytest
 
 from jobrunner.jobs.health import Finding, Health, Reporter
 from jobrunner.jobs.health.settings import wrong_settings
-from jobrunner.jobs.health.store import clock_finding, version_finding
+from jobrunner.jobs.health.store import clock_finding, sessions_findings, version_finding
 from jobrunner.persistence.server.server_version import ServerVersion
 
 GOOD = {
@@ -27,6 +27,7 @@ GOOD = {
         "synchronous_commit": "remote_apply",
         "full_page_writes": "on",
         "default_transaction_read_only": "off",
+        "server_encoding": "UTF8",
         "in_recovery": "off",
         "isolation level": "READ COMMITTED",
     },
@@ -60,6 +61,8 @@ def test_good_settings_are_not_mentioned(dialect: str) -> None:
         ("postgresql", "fsync", "off", Health.ERROR, "fsync=on"),
         ("postgresql", "synchronous_commit", "off", Health.ERROR, "synchronous_commit=on"),
         ("postgresql", "full_page_writes", "off", Health.WARNING, "full_page_writes=on"),
+        ("postgresql", "server_encoding", "LATIN1", Health.ERROR, "UTF8"),
+        ("postgresql", "server_encoding", "SQL_ASCII", Health.ERROR, "UTF8"),
         ("postgresql", "in_recovery", "on", Health.ERROR, "primary"),
         ("sqlite", "journal_mode", "delete", Health.ERROR, "local disk"),
     ],
@@ -103,3 +106,11 @@ def test_clocks_that_differ_by_more_than_can_be_measured_are_told(
     ahead: float, uncertain: float, words: str
 ) -> None:
     assert words in clock_finding(ahead, uncertain=uncertain).what
+
+
+def test_a_pooler_that_shares_sessions_is_told() -> None:
+    assert list(sessions_findings(17, 18)) == []
+    [found] = sessions_findings(17, 17)
+    assert found.health is Health.ERROR
+    assert found.hint is not None
+    assert "session mode" in found.hint

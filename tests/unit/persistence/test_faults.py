@@ -30,6 +30,7 @@ AWAY = [
     ),
     psycopg.OperationalError("connection refused"),
     psycopg.errors.AdminShutdown(),
+    psycopg.errors.DatabaseDropped(),
     psycopg.errors.TooManyConnections(),
     psycopg.errors.DiskFull(),
     psycopg.errors.ReadOnlySqlTransaction(),
@@ -78,10 +79,12 @@ def test_for_good(error: BaseException) -> None:
 
 
 REFUSED = [
-    *(pymysql.err.OperationalError(code, "x") for code in (1044, 1045, 1049, 1142, 1698)),
+    *(pymysql.err.OperationalError(code, "x") for code in (1044, 1045, 1049, 1142, 1146, 1698)),
     psycopg.errors.InvalidPassword(),
     psycopg.errors.InvalidCatalogName(),
     psycopg.errors.InsufficientPrivilege(),
+    psycopg.errors.InvalidSchemaName(),
+    psycopg.errors.UndefinedTable(),
     sqlite3.DatabaseError("file is not a database"),
 ]
 
@@ -109,6 +112,11 @@ def test_an_error_in_brief() -> None:
     assert brief(wrapped(pymysql.err.OperationalError(2003, "Can't connect"))) == "Can't connect (2003)"
     assert brief(wrapped(sqlite3.OperationalError("a\n  b"))) == "a b"
     assert brief(ValueError("plain")) == "plain"
+
+
+def test_a_message_can_be_followed_by_another() -> None:
+    assert StoreUnavailable("It refuses: no such database").sentence == "It refuses: no such database."
+    assert StoreUnavailable("It is away.").sentence == "It is away."
 
 
 def test_a_server_that_takes_no_writes_is_told_from_one_that_is_full() -> None:
