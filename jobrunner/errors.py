@@ -30,6 +30,11 @@ class JobrunnerError(Exception):
     def message(self) -> str:
         return str(self.args[0])
 
+    @property
+    def sentence(self) -> str:
+        """The message with a full stop, so that another sentence can follow; a driver's own words have none."""
+        return self.message if self.message.endswith((".", "?", "!")) else f"{self.message}."
+
 
 class ConfigError(JobrunnerError):
     """The configuration is not valid."""

@@ -87,7 +87,7 @@ def outlast(context: JobContext, work: Callable[[], T], *, deadline: float | Non
             now = time.monotonic()
             if away_since is None:
                 away_since = now
-                output.say(f"{error.message} Trying on ...")
+                output.say(f"{error.sentence} Trying on ...")
             if now - away_since > context.config.persistence.patience or (
                 deadline is not None and now > deadline
             ):

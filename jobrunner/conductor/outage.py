@@ -22,8 +22,7 @@ class Outage:
         with self._lock:
             first, self._is_away = not self._is_away, True
         if first:
-            what = error.message if error.message.endswith((".", "?", "!")) else f"{error.message}."
-            self._log.warning("%s: %s It is tried again until it works.", self._doing, what)
+            self._log.warning("%s: %s It is tried again until it works.", self._doing, error.sentence)
 
     def is_over(self) -> None:
         """It worked."""

@@ -113,7 +113,7 @@ def not_settled(database: Database, job: Job, error: BaseException) -> Outcome:
         return Outcome(finished=False)
     if isinstance(error, StoreUnavailable):
         log.error(
-            "job %s: %s It goes back to the board, and on from what is recorded.", job.id, error.message
+            "job %s: %s It goes back to the board, and on from what is recorded.", job.id, error.sentence
         )
         return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
     log.error("job %s: an internal error of jobrunner's stopped it", job.id, exc_info=error)
@@ -211,8 +211,8 @@ class _JobRun:
     def _set_aside(self, error: CorruptRow) -> Outcome:
         """Nobody can go on with what cannot be read: the job ends, and says what is wrong; nothing was undone."""
         message = (
-            f"What is recorded of its flow cannot be read: {error.message} Somebody or something changed it outside of "
-            "jobrunner. `jobrunner retry` runs the job again from its start."
+            f"What is recorded of its flow cannot be read: {error.sentence} Somebody or something changed it outside "
+            "of jobrunner. `jobrunner retry` runs the job again from its start."
         )
         log.error("job %s: %s", self.job.id, message)
         failed = Settlement(state=JobState.FAILED, error=JobError(kind=type(error).__name__, message=message))

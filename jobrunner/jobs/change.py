@@ -113,4 +113,4 @@ def withdraw(context: JobContext, job_ids: Sequence[str]) -> None:
     try:
         context.board.withdraw(job_ids)
     except BoardUnavailable as error:
-        log.warning("%s The reconciler takes the jobs off the board when it is back.", error.message)
+        log.warning("%s The reconciler takes the jobs off the board when it is back.", error.sentence)

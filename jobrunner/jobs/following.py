@@ -87,7 +87,7 @@ def _settle(database: Database, board: Callable[[], Board], ids: list[str]) -> t
         try:
             board().post(entries)
         except BoardUnavailable as error:
-            log.warning("%s The jobs that go on now are put on the board when it is back.", error.message)
+            log.warning("%s The jobs that go on now are put on the board when it is back.", error.sentence)
     if followed.ended:
         leave_sets(database, board, followed.ended)
     return len(followed.released) + len(followed.ended), followed.ended

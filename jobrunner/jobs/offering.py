@@ -24,7 +24,7 @@ def offer(context: JobContext, jobs: Sequence[Job]) -> None:
     except BoardUnavailable as error:
         log.warning(
             "%s What was changed is safe in the database; the job goes on when the board is back.",
-            error.message,
+            error.sentence,
         )
 
 
@@ -35,7 +35,7 @@ def call(board: Callable[[], Board], job_ids: Sequence[str]) -> None:
     try:
         board().hasten(job_ids)
     except BoardUnavailable as error:
-        log.warning("%s Who waits is called when it is back.", error.message)
+        log.warning("%s Who waits is called when it is back.", error.sentence)
 
 
 def offer_now(board: Board, jobs: Sequence[Job]) -> None:

@@ -182,7 +182,7 @@ def put_on_board(context: JobContext, entries: Sequence[BoardEntry]) -> bool:
         context.board.post(entries)
     except BoardUnavailable as error:
         log.warning(
-            "%s The jobs are safe in the database and go on the board when it is back.", error.message
+            "%s The jobs are safe in the database and go on the board when it is back.", error.sentence
         )
         return False
     return True

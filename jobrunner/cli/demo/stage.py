@@ -209,7 +209,7 @@ class Stage:
         try:
             context.board.clear()
         except JobrunnerError as error:
-            output.say(f"{error.message} Keys of the demo are left on it: {self.config.board.prefix}*")
+            output.say(f"{error.sentence} Keys of the demo are left on it: {self.config.board.prefix}*")
 
     def _require_room(self) -> None:
         free = shutil.disk_usage(self.directory).free

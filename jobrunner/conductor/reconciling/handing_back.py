@@ -27,6 +27,6 @@ def give_back(database: Database, board: Board, owner: str, *, handed_back: Iter
         forgotten = {*handed_back, *running_of(database, owner)} - released
         open_ = Store(database).entries(sorted(forgotten))
     except StoreUnavailable as error:
-        log.warning("%s What the board has forgotten is left to the leader.", error.message)
+        log.warning("%s What the board has forgotten is left to the leader.", error.sentence)
         return len(released)
     return len(released) + (board.post(open_) if open_ else 0)

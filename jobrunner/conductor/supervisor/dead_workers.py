@@ -93,7 +93,7 @@ class DeadWorkers:
                 if dead.usage is not None:
                     self._usage_later(dead.usage)
                     continue
-                log.warning("%s The jobs of %s are free when their leases end.", error.message, dead.owner)
+                log.warning("%s The jobs of %s are free when their leases end.", error.sentence, dead.owner)
             except Exception:
                 log.exception("the jobs of %s could not be handed back", dead.owner)
             finally:
@@ -132,7 +132,7 @@ class DeadWorkers:
         try:
             return hand_back_of(self._database, [owner])
         except StoreUnavailable as error:
-            log.warning("%s The jobs of %s are handed back all the same.", error.message, owner)
+            log.warning("%s The jobs of %s are handed back all the same.", error.sentence, owner)
             return []
 
     def _move(self, board: Board, job_id: str) -> None:

@@ -129,7 +129,7 @@ class LeaseKeeper:
         self._stopping.set()
 
     def _every(self, seconds: float, doing: str, work: Callable[[], bool]) -> None:
-        """Do it again and again. ``work`` says whether it asked anybody: else nobody knows whether an outage is over."""
+        """Do it again and again. ``work`` says whether it asked anybody: if not, an outage may well go on."""
         outage = Outage(log, doing)
         while not self._stopping.wait(seconds):
             try:

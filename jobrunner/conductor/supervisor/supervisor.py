@@ -159,7 +159,7 @@ class Supervisor:
         except BoardUnavailable as error:
             if self.once:
                 raise
-            log.warning("%s Starting all the same; it is tried again until it is there.", error.message)
+            log.warning("%s Starting all the same; it is tried again until it is there.", error.sentence)
 
     def _learn_what_is_wished(self) -> None:
         """Before there are workers: none may claim a job that should have waited."""
@@ -170,7 +170,7 @@ class Supervisor:
             self._crew.limit_to(wished.limit)
         except StoreUnavailable as error:
             log.warning(
-                "%s Whether the node is drained or limited will be known when it is back.", error.message
+                "%s Whether the node is drained or limited will be known when it is back.", error.sentence
             )
 
     def _loop(self, wakeup: Wakeup) -> None:

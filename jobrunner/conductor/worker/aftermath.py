@@ -100,7 +100,7 @@ class Aftermath:
             try:
                 step(jobs)
             except JobrunnerError as error:
-                log.warning("%s The leader does what follows from %d jobs.", error.message, len(jobs))
+                log.warning("%s The leader does what follows from %d jobs.", error.sentence, len(jobs))
             except Exception:
                 log.exception(
                     "what follows from %d jobs was not done in full; the leader does the rest", len(jobs)

@@ -62,7 +62,9 @@ class Misfits:
             jobs = waiting_for_other_code(self._database, list(types), limit=AT_ONCE)
             self._ids.extend(job.id for job in jobs if self._is_mine(job))
         except JobrunnerError as error:
-            log.warning("%s Jobs that wait for code of this node start when their pauses end.", error.message)
+            log.warning(
+                "%s Jobs that wait for code of this node start when their pauses end.", error.sentence
+            )
         if self._ids:
             self._found()
 

@@ -199,7 +199,7 @@ class Worker:
             self.ended.tell(board)
             board.release_owner(self.owner)
         except BoardUnavailable as error:
-            log.warning("%s What was held is free when its lease ends.", error.message)
+            log.warning("%s What was held is free when its lease ends.", error.sentence)
         try:
             self._pass_on(claiming)
         except Exception:

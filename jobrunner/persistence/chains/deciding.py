@@ -87,7 +87,7 @@ def _decide(pipeline: Pipeline, job_ids: Sequence[str], now_ms: int) -> Followed
         except InvalidParameters as error:
             errors[row["id"]] = JobError(kind="ResultMissing", message=error.message)
         except CorruptRow as error:
-            log.error("%s It stays blocked.", error.message)
+            log.error("%s It stays blocked.", error.sentence)
         else:
             row["changed"] = changed
     _write_released(pipeline, [row for row in free if "changed" in row], now_ms)
