@@ -8,7 +8,7 @@ import sys
 from jobrunner.cli import text
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-NOISY = ("sqlalchemy", "alembic", "taskflow", "stevedore", "kazoo", "asyncio", "psycopg")
+NOISY = ("sqlalchemy", "alembic", "taskflow", "stevedore", "kazoo", "asyncio")
 """Libraries that tell more than a person wants; their warnings are shown at -v, all of it at -vv."""
 
 

@@ -25,9 +25,10 @@ class PostgresqlPipeline(Pipeline):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What went wrong first is what the caller has to know: leaving the mode would say that it was aborted.
+        # What went wrong first is what the caller has to know: leaving the mode would say that it was aborted. It is
+        # not told of the error, or psycopg would log that as a warning of its own.
         with contextlib.suppress(Exception) if error is not None else contextlib.nullcontext():
-            self._mode.__exit__(kind, error, trace)
+            self._mode.__exit__(None, None, None)
 
     def _ask(self, text: Text, values: Any) -> list[dict[str, Any]]:
         with self._connection.cursor() as cursor:

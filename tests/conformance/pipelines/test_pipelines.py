@@ -137,6 +137,21 @@ def test_nothing_is_committed_when_the_caller_fails(database: Database) -> None:
     assert names(database) == {}
 
 
+def test_a_failure_is_raised_and_not_logged_as_well(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(pipeline: Pipeline) -> None:
+        pipeline.add(INSERT, [thing(1)])
+        pipeline.add(INSERT, [thing(1)])
+        pipeline.add(INSERT, [thing(2)])
+        pipeline.ask(NAMES, {"ids": [1]})
+        pipeline.ask(NAMES, {"ids": [1]})
+
+    with pytest.raises(IntegrityError):
+        database.pipelined(work)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_a_connection_serves_on_after_a_failure(database: Database) -> None:
     link = Link(database)
     link.pipelined(lambda pipeline: pipeline.add(INSERT, [thing(1)]))
