@@ -1,8 +1,8 @@
 """The line between the supervisor and a worker: JSON, one message a line, over a pair of sockets.
 
-Worker to supervisor: ``ready`` (job types, once and after a reload), ``pulse`` (still alive; running jobs, and which
-of them were asked to stop, and heeded it), ``claimed``, ``done``, ``isolate`` (a job that should run in a process of
-its own), and from such a process ``begun`` (the job, as it began it).
+Worker to supervisor: ``ready`` (job types, and what is wrong with plugins, once and after a reload), ``pulse`` (still
+alive; running jobs, and which of them were asked to stop, and heeded it), ``claimed``, ``done``, ``isolate`` (a job
+that should run in a process of its own), and from such a process ``begun`` (the job, as it began it).
 Supervisor to worker: ``setup`` (first), ``kept`` (ids, and until when by boottime), ``lost``, ``cancel``, ``stop``,
 ``reload``, ``give_way`` (how reluctantly to claim); to one that is alone ``take`` (its job); to the one that claimed
 that, ``returned`` (the job was not taken over) or ``left`` (it was, and is over). When either end is gone the other

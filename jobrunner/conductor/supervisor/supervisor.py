@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from jobrunner.boards.board import Board
+from jobrunner.conductor.broken_plugins import BrokenPlugins
 from jobrunner.conductor.channel import Message
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.directory import here
@@ -75,6 +76,7 @@ class Supervisor:
         self._reload = False
         self._leave_at: float | None = None
         self._restarts = Restarts()
+        self._broken_plugins = BrokenPlugins()
         self._database = database
         self._configured = ConfiguredLimits(config, database)
         self._looked = boottime()
@@ -280,6 +282,7 @@ class Supervisor:
         elif kind == "ready":
             worker.ready = True
             worker.types, worker.isolates = message["types"], message["isolates"]
+            self._broken_plugins.tell(message["problems"])
         elif kind == "pulse":
             worker.running = message["running"]
             worker.ended = message["ended"]

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from jobrunner.conductor.broken_plugins import in_words
 from jobrunner.conductor.channel import Channel
 from jobrunner.model import JobClass
 from jobrunner.plugins.registry import Registry
@@ -39,7 +40,7 @@ class KnownTypes:
         nodes = (None, self._node)
         self.classes = frozenset(JobClass(type=name, node=node) for name in types for node in nodes)
         isolates = any(job_type.wants_spares for job_type in registry.job_types.values())
-        self._channel.send("ready", types=types, problems=len(registry.problems), isolates=isolates)
+        self._channel.send("ready", types=types, problems=in_words(registry.problems), isolates=isolates)
 
     def reload(self, then: Callable[[], None]) -> None:
         """Load plugins again, in a thread of its own: what a plugin does at its import must not cost leases.

@@ -133,6 +133,18 @@ def test_a_conductor_runs_what_there_is_and_ends(plugins: CommandLine, conductor
     assert "alpha" in plugins("nodes").out
 
 
+def test_a_conductor_says_once_which_plugin_it_could_not_load(
+    plugins: CommandLine, conductor: Conductor
+) -> None:
+    plugins.write({"flows/broken/one/flow.py": "import not_installed_here\n"})
+    assert conductor("--once", "--name", "alpha", "--processes", "2").wait(DEADLINE_S) == 0
+    log = (plugins.home / "conductor.log").read_text()
+    told = [line for line in log.splitlines() if "not_installed_here" in line]
+    assert len(told) == 1
+    assert "flows.broken.one.flow" in told[0]
+    assert "SIGHUP" in told[0]
+
+
 def test_interrupting_a_wait_leaves_the_job_alone(plugins: CommandLine) -> None:
     job_id = posted(plugins("post", "greet", "--key", "k"))
     with subprocess.Popen(

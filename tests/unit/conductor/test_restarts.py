@@ -1,4 +1,4 @@
-"""When dead workers are started again, and how outages are told."""
+"""When dead workers are started again, and how outages and broken plugins are told."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import logging
 
 import pytest
 
+from jobrunner.conductor.broken_plugins import CHARACTERS, TOLD, BrokenPlugins, in_words
 from jobrunner.conductor.outage import Outage
 from jobrunner.conductor.supervisor.process import how_it_ended
 from jobrunner.conductor.supervisor.restarts import BACKOFF_MAX_S, STEADY_S, Restarts
 from jobrunner.errors import BoardUnavailable
+from jobrunner.plugins.registry import PluginProblem
 
 
 def test_a_first_death_costs_no_pause_and_later_ones_more_and_more() -> None:
@@ -65,3 +67,17 @@ def test_exit_statuses_in_words() -> None:
     assert [how_it_ended(code) for code in (0, 3, -9, -200)] == [
         "exit code 0", "exit code 3", "killed by SIGKILL", "killed by signal 200"
     ]  # fmt: skip
+
+
+def test_a_broken_plugin_is_told_once_and_again_after_it_was_mended(caplog: pytest.LogCaptureFixture) -> None:
+    broken = BrokenPlugins()
+    for problems in (["a: SyntaxError"], ["a: SyntaxError"], ["a: SyntaxError", "b: no."], [], ["b: no."]):
+        broken.tell(problems)
+    told = [record.message.partition(". What")[0] for record in caplog.records]
+    assert told == [f"a plugin has a problem: {which}" for which in ("a: SyntaxError", "b: no", "b: no")]
+
+
+def test_what_a_worker_tells_of_broken_plugins_is_bounded() -> None:
+    words = in_words([PluginProblem(source="x", where="flows.x", message="m" * 10_000)] * 1000)
+    assert len(words) == TOLD
+    assert all(len(problem) == CHARACTERS for problem in words)
