@@ -98,7 +98,7 @@ def run_job_then(
     """As :func:`run_job`, but for the wait until the end is committed: ``tell`` is called then, by another thread."""
     try:
         _JobRun(parts, job, stop, fresh).run(tell)
-    except Exception as error:  # noqa: BLE001 - the edge of a job
+    except BaseException as error:  # noqa: BLE001 - the edge of a job: else its slot were taken for ever
         tell(not_settled(parts.writer.database, job, error))
 
 
@@ -240,7 +240,7 @@ class _JobRun:
             return ended or Settlement(
                 state=JobState.WAITING, note=f"Waiting for a node that can run it: {error.message}"
             )
-        except Exception as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
+        except BaseException as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
             return ended or self._cannot_build(error, stored)
         output = self._output(journal, stored)
         engine = JobEngine(
@@ -258,7 +258,7 @@ class _JobRun:
             shape = prepare(engine, detail, self.job, job_type, fresh=self.fresh)
             if self.job.adopted:
                 self._adopt(engine, detail, shape)
-        except Exception as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
+        except BaseException as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
             return ended or self._cannot_build(error, stored)
         return outcome.succeeded(self.job, engine, detail) if ended else self._drive(engine, detail)
 
@@ -284,7 +284,7 @@ class _JobRun:
         adopted(self.database, self.job)
         log.info("job %s goes on with the code of this node, as somebody allowed", self.job.id)
 
-    def _cannot_build(self, error: Exception, stored: bool) -> Settlement:
+    def _cannot_build(self, error: BaseException, stored: bool) -> Settlement:
         """A flow that does not compile ends its job; one that is half done waits for a node with the old code."""
         message = f"The flow of job type {self.job.type!r} cannot be run: {outcome.in_words(error)}"
         log.warning("job %s: %s", self.job.id, message)

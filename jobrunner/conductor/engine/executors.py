@@ -69,9 +69,20 @@ class Runner:
             return self._run(atom, outcome, call)
 
     def ask(self, question: Callable[[], Any]) -> Any:
-        """What code of the flow's author says that is no atom's execute or revert."""
+        """What code of the flow's author says that is no atom's execute or revert.
+
+        Raises what that raises; TaskExited for what would end the process, or this thread.
+        """
         with self._baton.lent():
-            return question()
+            try:
+                return question()
+            except Exception:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the same as for a task, which is not to end the process
+                words = (
+                    f"What decides, or listens, in the flow tried to end the process by {_in_words(error)}."
+                )
+                raise TaskExited(words).with_traceback(error.__traceback__) from None
 
     def _run(self, atom: Any, outcome: str, call: Callable[[], Any]) -> tuple[str, Any]:
         try:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
@@ -176,6 +177,54 @@ def test_a_task_that_would_end_the_process_fails(
     assert job.error is not None
     assert word in job.error.message
     assert calls == ["a", "b", "-b", "-a"]
+
+
+def exits_in_the_factory(calls: Calls, fault: BaseException) -> Any:
+    raise fault
+
+
+def exits_in_a_decider(calls: Calls, fault: BaseException) -> Any:
+    a, b = Note("a", calls), Note("b", calls)
+    return graph_flow.Flow("f").add(a, b).link(a, b, decider=lambda history: raises(fault)())
+
+
+def exits_in_a_retry(calls: Calls, fault: BaseException) -> Any:
+    class Exits(retry.Times):  # type: ignore[misc]
+        def on_failure(self, *args: Any, **kwargs: Any) -> Any:
+            raise fault
+
+    return linear_flow.Flow("f", retry=Exits(2)).add(Note("a", calls, does=raises(ValueError("no luck"))))
+
+
+def exits_in_a_listener(calls: Calls, fault: BaseException) -> Any:
+    listened = Note("a", calls)
+    listened.notifier.register(EVENT_UPDATE_PROGRESS, lambda *args, **kwargs: raises(fault)())
+    return linear_flow.Flow("f").add(listened)
+
+
+@pytest.mark.parametrize("fault", [SystemExit(3), CancelledError(), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "make", [exits_in_the_factory, exits_in_a_decider, exits_in_a_retry, exits_in_a_listener]
+)
+def test_a_flow_that_would_end_the_process_beside_its_tasks_fails_its_job(
+    runs: Runs, make: Callable[..., Any], fault: BaseException
+) -> None:
+    """Else nobody would hear of the job's end: its slot would be taken, and its lease kept, for ever."""
+    calls: Calls = []
+    job = runs.run(runs.post(lambda: make(calls, fault)))
+    assert job.state is JobState.FAILED
+    assert job.owner is None
+
+
+def test_an_error_of_our_own_that_is_no_exception_gives_the_job_back(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = runs.post(quick_flow([]))
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "JobEngine", lambda *args, **options: raises(CancelledError())())
+        job = runs.run(job_id)
+    assert (job.state, job.owner, job.deaths) == (JobState.SUSPENDED, None, 1)
+    assert runs.run(job_id).state is JobState.SUCCEEDED
 
 
 def test_an_error_that_came_of_an_attempt_to_exit_is_recorded(runs: Runs) -> None:
