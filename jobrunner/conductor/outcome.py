@@ -117,10 +117,13 @@ def waiting(job: Job, waits: Iterable[Waiting]) -> Settlement:
     return Settlement(state=JobState.SUSPENDED, awaits=awaits, parked=Parked.SIGNAL)
 
 
-def stopped_by_us(job: Job, error: BaseException, *, again_s: float) -> Settlement:
-    """How a job is left that an error of our own stopped: it is tried again, but not for ever."""
+def stopped_by_us(job: Job, error: BaseException, deaths: int, *, again_s: float) -> Settlement:
+    """How a job is left that an error of our own stopped: it is tried again, but not for ever.
+
+    :param deaths: so many owners have come to grief with it, this one included
+    """
     what = f"An internal error of jobrunner's stopped it on node {job.node}: {in_words(error)}"
-    if job.deaths + 1 < MAX_DEATHS:
+    if deaths < MAX_DEATHS:
         note = f"{what} It goes on in {again_s:g} s from what is recorded; the conductor's log tells more."
         return Settlement(state=JobState.SUSPENDED, note=note)
     message = (

@@ -40,7 +40,7 @@ from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.output import kept_bytes
 from jobrunner.persistence.ownership.adoption import adopted
 from jobrunner.persistence.ownership.lost_leases import give_death_back
-from jobrunner.persistence.ownership.ownership import hand_back
+from jobrunner.persistence.ownership.ownership import hand_back, hand_back_stopped
 from jobrunner.persistence.ownership.settling import Settlement, followed_up
 from jobrunner.persistence.server.database import Database
 from jobrunner.plugins.registry import Registry
@@ -117,9 +117,10 @@ def not_settled(database: Database, job: Job, error: BaseException) -> Outcome:
         )
         return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
     log.error("job %s: an internal error of jobrunner's stopped it", job.id, exc_info=error)
-    left = outcome.stopped_by_us(job, error, again_s=RETRY_ELSEWHERE_S)
     try:
-        hand_back(database, job, left, deaths=job.deaths + 1)
+        left = hand_back_stopped(
+            database, job, lambda deaths: outcome.stopped_by_us(job, error, deaths, again_s=RETRY_ELSEWHERE_S)
+        )
     except LeaseLost:
         return Outcome(finished=False)
     except Exception as another:  # noqa: BLE001 - its next owner finds it as one whose owner died

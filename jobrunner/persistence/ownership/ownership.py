@@ -56,13 +56,11 @@ def hand_back(
     settlement: Settlement,
     *,
     keeps_permits: bool = False,
-    deaths: int | None = None,
     patience: float = 10.0,
 ) -> None:
     """Leave a job whose flow was not started, under its epoch; raises LeaseLost if somebody else owns it by now.
 
     :param keeps_permits: what it holds stays its own, for an owner who is just about to take it over
-    :param deaths: so many owners have come to grief with it by now; None: as many as before
     """
 
     def work(pipeline: Pipeline) -> None:
@@ -79,11 +77,39 @@ def hand_back(
                 row=rows[0],
                 holds=() if keeps_permits else _names_held(job),
             )
-            if deaths is not None:
-                set_columns(pipeline, [job.id], {"deaths": deaths})
             settle_rows(pipeline, [settled], times.now_ms())
 
     database.pipelined(work, patience=patience)
+
+
+def hand_back_stopped(database: Database, job: Job, choose: Callable[[int], Settlement]) -> Settlement:
+    """Leave a job that an error of our own stopped, which counts as a death; how it is left. Raises LeaseLost.
+
+    :param choose: how, by the number of deaths with this one: an earlier owner may have taken its own back since
+    """
+
+    def work(pipeline: Pipeline) -> Settlement:
+        row = next(iter(lock_rows(pipeline, [job.id], LOCKED_JOBS)), None)
+        if row is None or row["epoch"] != job.epoch:
+            raise LeaseLost
+        if row["state"] != JobState.RUNNING.value:  # this replays a commit whose answer was lost
+            return choose(row["deaths"])
+        deaths = row["deaths"] + 1
+        settlement = choose(deaths)
+        settled = Settled(
+            job_id=job.id,
+            epoch=job.epoch,
+            attempt=job.attempt,
+            owner=job.owner,
+            settlement=settlement,
+            row=row,
+            holds=_names_held(job),
+        )
+        set_columns(pipeline, [job.id], {"deaths": deaths})
+        settle_rows(pipeline, [settled], times.now_ms())
+        return settlement
+
+    return database.pipelined(work)
 
 
 def request_cancel(database: Database, job_id: str, mode: CancelMode) -> tuple[JobState, bool]:

@@ -48,7 +48,7 @@ def death_at(number: int, *, committed: bool) -> Iterator[list[int]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pipeline, "commit", commit)
-        patch.setattr(run, "hand_back", leave_nothing)
+        patch.setattr(run, "hand_back_stopped", leave_nothing)
         yield made
 
 

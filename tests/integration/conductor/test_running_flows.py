@@ -22,6 +22,7 @@ from jobrunner.conductor.run import RETRY_ELSEWHERE_S
 from jobrunner.model import JobState
 from jobrunner.persistence.journal.writer import Writer
 from jobrunner.persistence.ownership.beginning import MAX_DEATHS
+from jobrunner.persistence.ownership.lost_leases import give_death_back
 from jobrunner.persistence.tables import atomdetails
 from jobrunner.stopping import StopSignal
 from tests.support.runs import Calls, Note, Runs, raises
@@ -547,6 +548,20 @@ def test_an_error_of_our_own_hands_the_job_back_at_once_and_says_so(
     assert "internal error of jobrunner's stopped it on node node: ZeroDivisionError" in str(job.note)
     assert runs.run(job_id).state is JobState.SUCCEEDED
     assert calls == ["a"]
+
+
+def test_an_error_of_our_own_counts_beside_the_deaths_that_were_taken_back(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = runs.post(quick_flow([]))
+    owners = [runs.begin(job_id)[0] for _ in range(MAX_DEATHS)]
+    assert owners[-1].deaths == MAX_DEATHS - 1
+    for lives in owners[:2]:
+        give_death_back(runs.database, lives)
+    monkeypatch.setattr(run, "JobEngine", lambda *args, **options: 1 / 0)
+    outcome = runs.run_owned(owners[-1], StopSignal(), fresh=False)
+    job = runs.store.get(job_id)
+    assert (outcome.finished, job.state, job.deaths) == (False, JobState.SUSPENDED, MAX_DEATHS - 2)
 
 
 def test_an_error_of_our_own_that_does_not_go_away_fails_the_job_in_the_end(
