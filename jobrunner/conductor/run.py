@@ -75,8 +75,8 @@ class Outcome:
     finished: bool
     delay: float = 0.0
     state: JobState | None = None
-    awaits: str | None = None
-    """The signal that it waits for, which may have come just before that was recorded."""
+    waits: bool = False
+    """Whether it waits for the outside world: what came just before that was recorded may have been overlooked."""
     prefers: str | None = None
     """The node that its next attempt waits for."""
 
@@ -352,7 +352,7 @@ def _outcome(settlement: Settlement) -> Outcome:
         finished=settlement.is_off_board,
         delay=_delay_of(settlement),
         state=settlement.state,
-        awaits=settlement.awaits,
+        waits=settlement.state is JobState.SUSPENDED and bool(settlement.awaits or settlement.available_ms),
         prefers=None if settlement.placement is None else settlement.placement.prefer,
     )
 

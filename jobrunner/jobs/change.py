@@ -31,9 +31,10 @@ def cancel(context: JobContext, job: Job, mode: CancelMode = CancelMode.REVERT) 
         withdraw(context, [job.id])
         follow(context.database, lambda: context.board, [job.id])
         leave_sets(context.database, lambda: context.board, [job.id])
-    elif changed and state is not JobState.RUNNING and _stood_for_later(job):
-        withdraw(context, [job.id])  # where it may stand as delayed
-        put_on_board(context, [board_entry(context.store.get(job.id))])
+    elif changed and state is not JobState.RUNNING:
+        if _stood_for_later(job):
+            withdraw(context, [job.id])  # where it may stand as delayed
+        offer(context, [context.store.get(job.id)])  # its owner may have left it to wait since it was read
     return state
 
 
@@ -45,8 +46,7 @@ def _stood_for_later(job: Job) -> bool:
 def cancel_all(context: JobContext, job_ids: Sequence[str], mode: CancelMode = CancelMode.REVERT) -> int:
     """Cancel many jobs as :func:`cancel` does, some hundred in a transaction; how many that changed.
 
-    Those that have ended meanwhile are left as they are. One that was parked and has something to undo goes on the
-    board in the reconciler's next round.
+    Those that have ended meanwhile are left as they are. Those that wait, and have something to undo, are offered now.
     """
     changed = 0
     for start in range(0, len(job_ids), CANCELLED_AT_ONCE):
@@ -54,6 +54,13 @@ def cancel_all(context: JobContext, job_ids: Sequence[str], mode: CancelMode = C
         outcome = ownership.request_cancels(context.database, batch, mode)
         ended = [job_id for job_id, (state, new) in outcome.items() if new and state is JobState.CANCELLED]
         changed += sum(new for _, new in outcome.values())
+        waiting = [
+            job_id
+            for job_id, (state, new) in outcome.items()
+            if new and state not in (JobState.CANCELLED, JobState.RUNNING)
+        ]
+        if waiting:
+            offer(context, list(context.store.get_many(waiting).values()))
         if ended:
             withdraw(context, ended)
             follow(context.database, lambda: context.board, ended)

@@ -20,7 +20,7 @@ from jobrunner.conductor.worker.aftermath import Aftermath
 from jobrunner.conductor.worker.ended import EndedJobs
 from jobrunner.conductor.worker.leases import Held, HeldJobs
 from jobrunner.conductor.worker.passing_on import PassingOn
-from jobrunner.model import Job
+from jobrunner.model import Job, JobState
 
 
 class Running:
@@ -89,9 +89,9 @@ class Running:
 
     def _end(self, held: Held, outcome: Outcome) -> None:
         job, then = held.job, None
-        if outcome.awaits is not None:
+        if outcome.waits:
             # What its signal would put on the board until then is taken off it there: look after that once more.
-            then = functools.partial(self._aftermath.note, replace(job, awaits=outcome.awaits))
+            then = functools.partial(self._aftermath.note, replace(job, state=JobState.SUSPENDED))
         if outcome.finished:
             self._ended.finished([job.id], then=then)
         else:

@@ -43,7 +43,7 @@ from jobrunner.persistence.row_locks import (
     lock_rows,
 )
 from jobrunner.persistence.server.database import Database
-from jobrunner.persistence.tables import atomdetails
+from jobrunner.persistence.tables import atomdetails, jobs
 
 
 def _names_held(job: Job) -> tuple[str, ...]:
@@ -191,6 +191,38 @@ def _ask_owner(
         data={"mode": mode.value},
     )
     pipeline.add(INSERT_EVENTS, [asked])
+
+
+def offer_cancelled(database: Database, job_ids: Sequence[str] | None = None) -> list[Job]:
+    """Let jobs be claimed that were left to wait though somebody asked to cancel them; to be offered now.
+
+    Their owners were asked too late: when all that was left to do was to record that the job waits. One query, and a
+    transaction if there are any. Fine to repeat.
+
+    :param job_ids: of these all that are to be undone; None: of all jobs those that wait for something else
+    """
+    query = sa.select(jobs.c.id).where(jobs.c.state == JobState.SUSPENDED.value, jobs.c.cancel.is_not(None))
+    if job_ids is None:
+        query = query.where(sa.or_(jobs.c.parked.is_not(None), jobs.c.available_ms > times.now_ms()))
+    else:
+        query = query.where(jobs.c.id.in_(list(job_ids)))
+    with database.read() as connection:
+        found = list(connection.execute(query).scalars())
+    return database.pipelined(lambda pipeline: _offer_cancelled(pipeline, found)) if found else []
+
+
+def _offer_cancelled(pipeline: Pipeline, job_ids: Sequence[str]) -> list[Job]:
+    now_ms = times.now_ms()
+    offered: list[Job] = []
+    for row in lock_rows(pipeline, job_ids, LOCKED_JOBS):
+        if row["state"] != JobState.SUSPENDED.value or row["cancel"] is None:
+            continue
+        changed = _offered_now(row, now_ms)
+        with contextlib.suppress(CorruptRow):  # it is reported by whoever reads the row next
+            offered.append(job_from_row({**row, **changed}))
+            if changed:
+                set_columns(pipeline, [row["id"]], {**changed, "updated_ms": now_ms})
+    return offered
 
 
 def _offered_now(row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:

@@ -34,7 +34,11 @@ class ExpectedSets(Expected):
         self._cancel_all((job for job in members if job.is_open and job.cancel is None), mode, seen=seen)
 
     def _cancel_all(self, jobs: Iterable[ExpectedJob], mode: CancelMode, *, seen: bool) -> None:
-        self.after_cancelling([job.id for job in jobs if self.is_cancelled_now(job, mode)], seen=seen)
+        cancelled = {job.id: self.is_cancelled_now(job, mode) for job in jobs}
+        for job_id, is_over in cancelled.items():
+            if seen and not is_over and self.jobs[job_id].state is not JobState.RUNNING:
+                self._offer(self.jobs[job_id])
+        self.after_cancelling([job_id for job_id, is_over in cancelled.items() if is_over], seen=seen)
 
     def retry_set(self, set_id: str, *, seen: bool) -> list[str]:
         """What did not succeed runs again, in its order, but for what would only be skipped again; who that is."""

@@ -95,9 +95,10 @@ class Expected(ExpectedLinks):
             return JobState.CANCELLED if job.state is JobState.CANCELLED else None
         if self.is_cancelled_now(job, mode):
             self.after_cancelling([job_id], seen=seen)
-        elif job.state is not JobState.RUNNING and later and seen:
-            self.board.withdraw([job.id])
-            self.board.post([job.entry])
+        elif job.state is not JobState.RUNNING and seen:
+            if later:
+                self.board.withdraw([job.id])
+            self._offer(job)
         return job.state
 
     def is_cancelled_now(self, job: ExpectedJob, mode: CancelMode) -> bool:
@@ -183,10 +184,14 @@ class Expected(ExpectedLinks):
         return True
 
     def wake(self, job_ids: Iterable[str]) -> None:
-        """Somebody looks after jobs that may await what is there."""
+        """Somebody looks after jobs that may await what is there, or wait though they are cancelled."""
         there = [self.jobs[job_id] for job_id in sorted(set(job_ids)) if job_id in self.jobs]
         for job in [job for job in there if self._woken(job)]:
             self._offer(job)
+        for job in there:
+            if job.state is JobState.SUSPENDED and job.cancel is not None:
+                self._unpark_to_be_undone(job)
+                self._offer(job)
 
     def _woken(self, job: ExpectedJob) -> bool:
         unowned = (JobState.SUSPENDED, JobState.SCHEDULED, JobState.WAITING)
@@ -395,8 +400,11 @@ class Expected(ExpectedLinks):
         wanted = {job.id for job in self.jobs.values() if job.is_wanted}
         withdrawn = self.board.withdraw(self.board.standing.keys() - wanted)
         self._call_waiting()
-        self.wake(self.jobs)
+        self.wake(job.id for job in self.jobs.values() if job.cancel is None or self._waits(job))
         return posted, withdrawn
+
+    def _waits(self, job: ExpectedJob) -> bool:
+        return job.parked is not None or job.available_ms > self.now_ms
 
     def _call_waiting(self) -> None:
         """Who is first in line is offered at once if there is a unit; if it does not come soon, it waits no more."""

@@ -154,7 +154,7 @@ class World:
     def wake(self, job_ids: Collection[str]) -> None:
         """Look after jobs that were left, and may await what is there."""
         found = self.context.store.get_many(sorted(job_ids)).values()
-        Waker(self.database, self.board)([replace(job, awaits=SIGNAL) for job in found])
+        Waker(self.database, self.board)([replace(job, state=JobState.SUSPENDED) for job in found])
 
     def follow(self, job_ids: Collection[str]) -> None:
         """Let those go on that come after jobs which have ended."""

@@ -11,11 +11,13 @@ import pytest
 from taskflow import engines, retry
 from taskflow.patterns import linear_flow, unordered_flow
 
-from jobrunner import Sleep, WaitForSignal, sleep, wait_for_signal
+from jobrunner import Sleep, WaitForSignal, sleep, times, wait_for_signal
 from jobrunner.errors import StoreUnavailable
 from jobrunner.model import CancelMode, Job, JobState, Parked
 from jobrunner.persistence import signals
 from jobrunner.persistence.journal.backend import JournalBackend
+from jobrunner.persistence.journal.flow import FlowJournal
+from jobrunner.persistence.ownership import ownership
 from jobrunner.stopping import StopSignal
 from jobrunner.waits import signals_given
 from tests.support.runs import Calls, Note, Runs, raises
@@ -329,6 +331,33 @@ def test_a_signal_that_comes_after_the_look_is_found_after_the_settlement(runs: 
     assert (woken.id, woken.parked) == (job_id, None)
     assert runs.run(job_id).result == {"word": "late"}
     assert not any(signals.wake_all_signalled(runs.database))
+
+
+@pytest.mark.parametrize("mode", list(CancelMode))
+@pytest.mark.parametrize("within", [None, 3600.0])
+def test_a_word_to_cancel_that_comes_while_the_wait_is_recorded_is_heard(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, mode: CancelMode, within: float | None
+) -> None:
+    calls: Calls = []
+    settle_then = FlowJournal.settle_then
+
+    def cancelled_before(journal: FlowJournal, *given: Any) -> None:
+        assert runs.cancel(job_id, mode) is JobState.RUNNING
+        settle_then(journal, *given)
+
+    job_id = runs.post(approval(calls, timeout=within))
+    with monkeypatch.context() as patch:
+        patch.setattr(FlowJournal, "settle_then", cancelled_before)
+        left = runs.run(job_id)
+    assert (left.state, left.cancel, left.awaits) == (JobState.SUSPENDED, mode, "approve")
+    for whose in ([job_id], None):
+        (offered,) = ownership.offer_cancelled(runs.database, whose) or [None]
+        assert (offered is None) == (whose is None)  # by then it waits for its owner only
+    assert runs.store.get(job_id).parked is None
+    assert runs.store.get(job_id).available_ms <= times.now_ms()
+    assert runs.run(job_id).state is JobState.CANCELLED
+    assert calls == (["a", "-a"] if mode is CancelMode.REVERT else ["a"])
+    assert ownership.offer_cancelled(runs.database, [job_id]) == []
 
 
 def test_while_the_database_is_away_a_task_that_asks_waits_a_moment(

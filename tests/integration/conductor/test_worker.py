@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
 from jobrunner.conductor.worker import setting_off
 from jobrunner.errors import StoreUnavailable
-from jobrunner.jobs import signals
+from jobrunner.jobs import change, signals
 from jobrunner.model import Job, JobClass, JobState
 from jobrunner.persistence.ownership.beginning import begin
 from jobrunner.persistence.store import board_entry
@@ -162,6 +163,43 @@ def test_a_signal_that_comes_before_the_board_heard_that_its_job_waits_is_not_mi
         until(lambda: started.board.peek([JobClass(type="asks")], limit=1) == [job_id])
     finally:
         started.worker.parts.aftermath.stop()
+
+
+@pytest.mark.parametrize("within", [None, 3600.0])
+@pytest.mark.parametrize("seen", [JobState.RUNNING, JobState.SUSPENDED])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_word_to_cancel_that_comes_when_a_job_begins_to_wait_is_heard_at_once(
+    started: Started, within: float | None, seen: JobState, told: bool
+) -> None:
+    """Whoever cancels may have read the job before; its owner may not have told the board yet that it waits."""
+    started.worker.parts.aftermath.start(started.worker._steps(started.board))
+    try:
+        job_id = started.cluster.post("asks", within=within)
+        started.claim(job_id)
+        until(lambda: started.cluster.job(job_id).awaits == "go" and len(started.worker.ended) == 1)
+        job = started.cluster.job(job_id)
+        if seen is JobState.RUNNING:
+            job = replace(job, state=seen, parked=None, awaits=None, available_ms=job.created_ms)
+        if told:
+            started.tell()
+            started.worker.parts.aftermath.go()
+            until(lambda: not started.worker.parts.aftermath.is_busy)
+        change.cancel(started.cluster.context, job)
+        started.tell()
+        started.worker.parts.aftermath.go()
+        until(lambda: started.board.peek([JobClass(type="asks")], limit=1) == [job_id])
+    finally:
+        started.worker.parts.aftermath.stop()
+
+
+@pytest.mark.parametrize("within", [None, 3600.0])
+def test_cancelling_many_jobs_that_wait_takes_effect_at_once(started: Started, within: float | None) -> None:
+    job_id = started.cluster.post("asks", within=within)
+    started.claim(job_id)
+    until(lambda: started.cluster.job(job_id).awaits == "go" and len(started.worker.ended) == 1)
+    started.tell()
+    assert change.cancel_all(started.cluster.context, [job_id]) == 1
+    assert started.board.peek([JobClass(type="asks")], limit=1) == [job_id]
 
 
 def test_what_waits_for_its_code_is_claimed_before_its_time(started: Started) -> None:
