@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from jobrunner.errors import UsageError
 from jobrunner.model import OPEN_STATES, UNOWNED_STATES, JobState
 from jobrunner.persistence.tables import jobs, tags
 
@@ -72,6 +73,12 @@ def rarest_first(connection: Connection, wanted: JobFilter) -> JobFilter:
     found = connection.execute(sa.select(*counts)).one()
     order = sorted(zip(found, wanted.tags.items(), strict=True))
     return replace(wanted, tags=dict(tag for _, tag in order))
+
+
+def require_limit(limit: int) -> None:
+    """Raise UsageError for a page of no rows: there would be no mark of the next one."""
+    if limit < 1:
+        raise UsageError(f"A page cannot have {limit} rows.", hint="Give a limit of 1 or more.")
 
 
 def newest_first(wanted: JobFilter, *, limit: int, before: int | None) -> sa.Select[Any]:

@@ -163,8 +163,10 @@ class Store:
     ) -> tuple[list[Job], int | None, list[CorruptRow]]:
         """A page of jobs, newest first; the mark to pass as ``before`` for the next page, None on the last.
 
-        Rows that cannot be read do not spoil the page: they come as the third part.
+        Rows that cannot be read do not spoil the page: they come as the third part. Raises UsageError for a limit
+        below 1.
         """
+        listing.require_limit(limit)
         with self.database.read() as connection:
             wanted = listing.rarest_first(connection, wanted)
             query = listing.newest_first(wanted, limit=limit + 1, before=before)

@@ -13,6 +13,7 @@ from jobrunner.membership import Member
 from jobrunner.model import OPEN_STATES, TERMINAL_STATES, JobState
 from jobrunner.persistence.chains.links import SKIPPED_ERROR
 from jobrunner.persistence.flows import loads
+from jobrunner.persistence.listing import require_limit
 from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import jobs, jobsets
 
@@ -101,7 +102,11 @@ def get_jobset(database: Database, jobset_id: str) -> Jobset:
 def page_of_jobsets(
     database: Database, *, limit: int = 50, before: int | None = None
 ) -> tuple[list[Jobset], int | None]:
-    """A page of jobsets, newest first, and the mark to pass as ``before`` for the next one."""
+    """A page of jobsets, newest first, and the mark to pass as ``before`` for the next one.
+
+    Raises UsageError for a limit below 1.
+    """
+    require_limit(limit)
     query = sa.select(jobsets).order_by(jobsets.c.seq.desc()).limit(limit + 1)
     if before is not None:
         query = query.where(jobsets.c.seq < before)

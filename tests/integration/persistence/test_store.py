@@ -19,6 +19,7 @@ from jobrunner.errors import (
     WrongState,
 )
 from jobrunner.model import CancelMode, JobState, Posting, Priority
+from jobrunner.persistence.chains.jobsets import page_of_jobsets
 from jobrunner.persistence.ownership.beginning import begin
 from jobrunner.persistence.ownership.ownership import request_cancel, retry
 from jobrunner.persistence.schema import upgrade
@@ -167,6 +168,15 @@ def test_pages_are_stable_while_jobs_come(store: Store) -> None:
         if mark is None:
             break
     assert seen == ids[::-1]
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_page_of_no_rows_is_refused_in_words(store: Store, limit: int) -> None:
+    post(store, 2)
+    with pytest.raises(UsageError, match="cannot have"):
+        store.page(JobFilter(), limit=limit)
+    with pytest.raises(UsageError, match="cannot have"):
+        page_of_jobsets(store.database, limit=limit)
 
 
 def test_a_page_is_filtered_by_everything_at_once(store: Store) -> None:
