@@ -42,7 +42,9 @@ def call_factory(
         raise InvalidParameters(f"{name}: {error}") from error
     except SystemExit as error:
         raise InvalidFlow(f"{_maker(name, factory)} called sys.exit({error.code!r})") from error
-    except Exception as error:
+    except KeyboardInterrupt:  # a person's, who posts
+        raise
+    except BaseException as error:  # whatever it is: CancelledError of asyncio is no Exception either
         raise InvalidFlow(f"{_maker(name, factory)} failed: {type(error).__name__}: {error}") from error
     return as_flow(product, _maker(name, factory))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from asyncio import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,18 @@ def test_a_factory_that_would_end_the_process(registry: Registry) -> None:
         sys.exit(4)
 
     with pytest.raises(InvalidFlow, match=r"the flow factory of tidy, .*tidy, called sys.exit\(4\)"):
+        registry.get_type("tidy").build({})
+
+
+@pytest.mark.parametrize("fault", [CancelledError(), GeneratorExit()])
+def test_what_a_factory_raises_that_is_no_exception_is_its_failure(
+    registry: Registry, fault: BaseException
+) -> None:
+    @job
+    def tidy() -> Flow:
+        raise fault
+
+    with pytest.raises(InvalidFlow, match=f"failed: {type(fault).__name__}"):
         registry.get_type("tidy").build({})
 
 
