@@ -48,6 +48,8 @@ SQLITE_NEXT_S = 0.03
 OVERLAP_MS = 2000
 """A look begins this long before the last one, for transactions that were not committed then."""
 NEWS_AT_ONCE = 500
+LOCKED_S = 0.1
+"""What is due, and locked by somebody else, is looked at again after this time: who locked it may stand still."""
 KEEPALIVE = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -90,14 +92,19 @@ class SqlEar(Ear):
             return set(line.heads(connection, WAITING))
 
     def _settle_due(self) -> line.Pulse:
-        """Put into line what is due, and note when the next is."""
+        """Put into line what is due, and note when the next is; what others have locked is theirs for a moment."""
+        more = True
         while True:
             with self._database.read() as connection:
                 pulse = line.pulse(connection, self._database)
-            if not pulse.is_due:
+            if not (pulse.is_due and more):
                 break
-            self._database.retrying(lambda connection: line.promote_and_tell(connection, self._database))
+            more = self._database.retrying(
+                lambda connection: line.promote_and_tell(connection, self._database)
+            )
         self._due_at = _monotonic(pulse.due_ms, pulse.now_ms)
+        if pulse.is_due:
+            self._due_at = time.monotonic() + LOCKED_S
         return pulse
 
 

@@ -101,6 +101,31 @@ def test_a_listening_connection_that_was_cut_is_made_anew(postgres_url: str, ope
     database.close()
 
 
+@pytest.mark.parametrize("kind", ["mariadb", "postgres"])
+def test_a_wait_ends_though_somebody_who_stands_still_has_locked_what_is_due(
+    request: pytest.FixtureRequest, open_at: Open, kind: str
+) -> None:
+    url = request.getfixturevalue(f"{kind}_url")
+    database = Database(url)
+    upgrade(database)
+    board = open_at(url)
+    board.post([entry("due")])
+    assert board.claim(ALICE, [PLAIN], limit=1, lease=0.1) == ["due"]
+    board.wait([PLAIN], timeout=0)
+    with database.write() as connection:
+        connection.execute(sa.select(table.c.job_id).with_for_update()).all()
+        with Waiter(board, PLAIN, timeout=1.0) as waiter:
+            assert not waiter.join()
+        with Waiter(board, PLAIN, timeout=60) as waiter:
+            woken_at = time.monotonic()
+            board.wake()
+            assert not waiter.join()
+            assert waiter.ended_at - woken_at < BOUND / 3
+    until(lambda: bool(board.wait([PLAIN], timeout=1)))
+    assert board.claim(BOB, [PLAIN], limit=1, lease=LONG) == ["due"]
+    database.close()
+
+
 def test_a_claim_that_finds_nothing_takes_no_write_lock(
     sqlite_file: Path, sqlite_url: str, open_at: Open
 ) -> None:
