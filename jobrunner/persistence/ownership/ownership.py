@@ -45,6 +45,9 @@ from jobrunner.persistence.row_locks import (
 from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.tables import atomdetails, jobs
 
+OFFERED_AT_ONCE = 500
+"""Bounds how long the rows of jobs are locked that are offered since they are cancelled."""
+
 
 def _names_held(job: Job) -> tuple[str, ...]:
     return tuple(hold.name for hold in job.policies.holds)
@@ -199,11 +202,12 @@ def offer_cancelled(database: Database, job_ids: Sequence[str] | None = None) ->
     Their owners were asked too late: when all that was left to do was to record that the job waits. One query, and a
     transaction if there are any. Fine to repeat.
 
-    :param job_ids: of these all that are to be undone; None: of all jobs those that wait for something else
+    :param job_ids: of these all that are to be undone; None: of all jobs the oldest that wait for something else
     """
     query = sa.select(jobs.c.id).where(jobs.c.state == JobState.SUSPENDED.value, jobs.c.cancel.is_not(None))
     if job_ids is None:
         query = query.where(sa.or_(jobs.c.parked.is_not(None), jobs.c.available_ms > times.now_ms()))
+        query = query.order_by(jobs.c.seq).limit(OFFERED_AT_ONCE)
     else:
         query = query.where(jobs.c.id.in_(list(job_ids)))
     with database.read() as connection:
