@@ -179,8 +179,15 @@ class ExpectedBoard:
     def claim(self, owner: str, types: Collection[str], limit: int, lease_ms: int) -> list[str]:
         return self.claim_these(owner, self.line(types)[:limit], lease_ms)
 
-    def claim_these(self, owner: str, job_ids: Sequence[str], lease_ms: int) -> list[str]:
-        taken = [job_id for job_id in job_ids if job_id in self.standing and self._is_free(job_id)]
+    def claim_these(
+        self, owner: str, job_ids: Sequence[str], lease_ms: int, *, early: bool = False
+    ) -> list[str]:
+        there = [job_id for job_id in job_ids if job_id in self.standing]
+        taken = [
+            job_id
+            for job_id in there
+            if self._is_free(job_id) or (early and self.standing[job_id].owner is None)
+        ]
         for job_id in taken:
             self.standing[job_id].owner, self.standing[job_id].due_ms = owner, self.now_ms + lease_ms
         return taken

@@ -357,11 +357,13 @@ class Expected(ExpectedLinks):
         return {job.id for job in held}
 
     def keeper(self, owner: str, job_ids: Sequence[str], lease_ms: int) -> set[str]:
-        """The conductor keeps its leases, and claims again what a board forgot; those that are lost indeed."""
+        """The conductor keeps its leases, and claims again what a board forgot, or what another gave back for later;
+        those that are lost indeed.
+        """
         gone = self.board.keep(owner, job_ids, lease_ms)
         ours = [job.id for job in self.open_jobs() if job.id in gone and self._is_run_by(job, owner)]
         self.board.post(self.jobs[job_id].entry for job_id in ours)
-        self.board.claim_these(owner, ours, lease_ms)
+        self.board.claim_these(owner, ours, lease_ms, early=True)
         return gone - set(self.board.claims_of(owner, ours))
 
     def tell(self, owner: str, finished: Sequence[str], returned: Sequence[Returned]) -> None:
