@@ -14,6 +14,7 @@ can make the lookers miss a job until the next wait that times out and claims an
 from __future__ import annotations
 
 import abc
+import functools
 import logging
 import math
 import sqlite3
@@ -166,14 +167,18 @@ class LookingEar(SqlEar):
         return {row.class_key for row in rows if seen.get(row.place) != row.due_ms}
 
     def _rows_since(self, since_ms: int) -> Any:
-        newest = (
-            sa.select(board.c.place, board.c.class_key, board.c.due_ms)
-            .where(line.is_now(WAITING), board.c.due_ms >= since_ms)
-            .order_by(board.c.due_ms.desc())
-            .limit(NEWS_AT_ONCE)
-        )
         with self._database.read() as connection:
-            return connection.execute(newest).all()
+            return connection.execute(_newest(), {"since_ms": since_ms}).all()
+
+
+@functools.cache
+def _newest() -> sa.Select[Any]:
+    return (
+        sa.select(board.c.place, board.c.class_key, board.c.due_ms)
+        .where(line.is_now(WAITING), board.c.due_ms >= sa.bindparam("since_ms", type_=board.c.due_ms.type))
+        .order_by(board.c.due_ms.desc())
+        .limit(NEWS_AT_ONCE)
+    )
 
 
 class SqliteEar(LookingEar):

@@ -2,6 +2,8 @@
 
 A row is waiting (W), delayed (D) or claimed (C). ``due_ms`` says when a delayed job may be claimed, when a lease ends,
 and since when a waiting job may be claimed; always by the database's clock.
+
+Statements are made once and bound again and again: to make one takes longer than SQLite needs to execute it.
 """
 
 from __future__ import annotations
@@ -168,11 +170,17 @@ def candidates(
     found: list[Candidate] = []
     ordered = sorted(keys)
     for start in range(0, len(ordered), ARMS_AT_ONCE):
-        arms = [
-            sa.select(_line_of(key).limit(wanted).subquery()) for key in ordered[start : start + ARMS_AT_ONCE]
-        ]
-        found += [Candidate(*row) for row in connection.execute(sa.union_all(*arms))]
+        of_arms = {f"key_{number}": key for number, key in enumerate(ordered[start : start + ARMS_AT_ONCE])}
+        rows = connection.execute(_lines_of(len(of_arms)), {**of_arms, "most": wanted})
+        found += [Candidate(*row) for row in rows]
     return sorted(found)[skip:wanted]
+
+
+@functools.cache
+def _lines_of(number: int) -> sa.CompoundSelect[Any]:
+    """The first ``most`` jobs of each of the classes ``key_0``, ``key_1``, ..."""
+    arms = [sa.select(_line_of(_text(f"key_{arm}")).limit(_MOST).subquery()) for arm in range(number)]
+    return sa.union_all(*arms)
 
 
 def _heads_of(connection: Connection, keys: Collection[str]) -> dict[str, int]:
@@ -181,10 +189,16 @@ def _heads_of(connection: Connection, keys: Collection[str]) -> dict[str, int]:
         return {key: score for key, score in heads(connection, WAITING).items() if key in keys}
     found: dict[str, int] = {}
     for page in pages(sorted(keys)):
-        firsts = [_line_of(key).with_only_columns(board.c.score).limit(1).scalar_subquery() for key in page]
-        scores = connection.execute(sa.select(*firsts)).one()
+        by_name = {f"key_{number}": key for number, key in enumerate(page)}
+        scores = connection.execute(_first_scores(len(page)), by_name).one()
         found.update((key, score) for key, score in zip(page, scores, strict=True) if score is not None)
     return found
+
+
+@functools.cache
+def _first_scores(number: int) -> sa.Select[Any]:
+    lines = [_line_of(_text(f"key_{arm}")) for arm in range(number)]
+    return sa.select(*(line.with_only_columns(board.c.score).limit(1).scalar_subquery() for line in lines))
 
 
 def _with_first_heads(scores: dict[str, int], wanted: int) -> list[str]:
@@ -194,7 +208,14 @@ def _with_first_heads(scores: dict[str, int], wanted: int) -> list[str]:
     return [key for score, key in ranked if score <= last]
 
 
-def _line_of(key: str) -> sa.Select[Any]:
+_MOST = sa.bindparam("most", type_=sa.Integer)
+
+
+def _text(name: str) -> sa.BindParameter[str]:
+    return sa.bindparam(name, type_=board.c.class_key.type)
+
+
+def _line_of(key: str | sa.BindParameter[str]) -> sa.Select[Any]:
     """The jobs of a class that wait, first in line first."""
     columns = (board.c.score, board.c.place, board.c.job_id, board.c.class_key)
     return (
@@ -206,8 +227,13 @@ def _line_of(key: str) -> sa.Select[Any]:
 
 def lock_in_line(connection: Connection, key: str, *, limit: int) -> list[Candidate]:
     """Lock the first jobs of a class's line that nobody else is claiming; waits for nobody."""
-    rows = connection.execute(_line_of(key).limit(limit).with_for_update(skip_locked=True))
+    rows = connection.execute(_locked_line(), {"key": key, "most": limit})
     return [Candidate(*row) for row in rows]
+
+
+@functools.cache
+def _locked_line() -> sa.Select[Any]:
+    return _line_of(_text("key")).limit(_MOST).with_for_update(skip_locked=True)
 
 
 def page_of_rows(
@@ -235,7 +261,12 @@ def lock(connection: Connection, database: Database, job_ids: Sequence[str]) -> 
     MySQL and MariaDB lock rows as they read them, in the order of the index that they read. It is named, since of a
     small board they would read all rows, and wait for those of others, which then wait for theirs.
     """
-    statement = (
+    return _rows(connection.execute(_lock(database.dialect), {"job_ids": list(job_ids)}))
+
+
+@functools.cache
+def _lock(dialect: str) -> sa.Select[Any]:
+    return (
         sa.select(
             board.c.place,
             board.c.job_id,
@@ -243,14 +274,13 @@ def lock(connection: Connection, database: Database, job_ids: Sequence[str]) -> 
             board.c.status,
             board.c.due_ms,
             board.c.owner,
-            database.now_ms().label("now_ms"),
+            now_ms_of(dialect).label("now_ms"),
         )
-        .where(board.c.job_id.in_(job_ids))
+        .where(board.c.job_id.in_(sa.bindparam("job_ids", expanding=True)))
         .order_by(board.c.job_id)
         .with_for_update()
         .with_hint(board, "FORCE INDEX (job_id)", "mysql")
     )
-    return _rows(connection.execute(statement))
 
 
 def promote(connection: Connection, now_ms: int) -> tuple[set[str], bool]:
@@ -258,29 +288,45 @@ def promote(connection: Connection, now_ms: int) -> tuple[set[str], bool]:
     keys: set[str] = set()
     more = False
     for status in (CLAIMED, DELAYED):
-        rows = connection.execute(
-            sa.select(board.c.place, board.c.class_key)
-            .where(is_now(status), board.c.due_ms <= now_ms)
-            .order_by(board.c.due_ms)
-            .limit(PROMOTED_AT_ONCE)
-            .with_for_update(skip_locked=True)
-        ).all()
+        rows = connection.execute(_lock_due(status), {"now_ms": now_ms}).all()
         update(connection, [row.place for row in rows], status=WAITING, due_ms=now_ms, owner=None)
         keys.update(row.class_key for row in rows)
         more = more or len(rows) == PROMOTED_AT_ONCE
     return keys, more
 
 
+@functools.cache
+def _lock_due(status: str) -> sa.Select[Any]:
+    return (
+        sa.select(board.c.place, board.c.class_key)
+        .where(is_now(status), board.c.due_ms <= sa.bindparam("now_ms", type_=board.c.due_ms.type))
+        .order_by(board.c.due_ms)
+        .limit(PROMOTED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+
+
 def update(connection: Connection, places: Sequence[int], **values: Any) -> None:
     """Write to rows that this transaction has locked."""
+    new = {f"new_{name}": value for name, value in values.items()}
     for page in pages(places):
-        connection.execute(sa.update(board).where(board.c.place.in_(page)).values(**values))
+        connection.execute(_update(tuple(values)), {"places": page, **new})
+
+
+@functools.cache
+def _update(names: tuple[str, ...]) -> sa.Update:
+    values = {name: sa.bindparam(f"new_{name}", type_=board.c[name].type) for name in names}
+    return sa.update(board).where(_THESE_PLACES).values(values)
 
 
 def delete(connection: Connection, places: Sequence[int]) -> None:
     """Delete rows that this transaction has locked."""
     for page in pages(places):
-        connection.execute(sa.delete(board).where(board.c.place.in_(page)))
+        connection.execute(_DELETE, {"places": page})
+
+
+_THESE_PLACES = board.c.place.in_(sa.bindparam("places", expanding=True))
+_DELETE = sa.delete(board).where(_THESE_PLACES)
 
 
 def promote_and_tell(connection: Connection, database: Database) -> bool:
@@ -301,4 +347,7 @@ def tell(
         return
     words = [f"+{key}" for key in sorted(keys)] + ([] if due_in_ms is None else [f"~{due_in_ms}"])
     for word in words:
-        connection.execute(sa.select(sa.func.pg_notify(CHANNEL, word)))
+        connection.execute(_NOTIFY, {"word": word})
+
+
+_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("word", type_=sa.String)))

@@ -6,6 +6,7 @@ steps over the same jobs follow one another.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
@@ -18,7 +19,7 @@ from jobrunner.boards.entries import to_text
 from jobrunner.boards.sql_line import CLAIMED, DELAYED, WAITING, Candidate, line_key
 from jobrunner.model import BoardEntry
 from jobrunner.persistence.pipelines.inserts import leaving_known
-from jobrunner.persistence.server.database import Database
+from jobrunner.persistence.server.database import Database, now_ms_of
 from jobrunner.persistence.tables import board
 
 
@@ -33,9 +34,7 @@ def post(connection: Connection, database: Database, entries: Sequence[BoardEntr
     rows = [_row(entry, now_ms) for entry in entries if entry.job_id not in known]
     if not rows:
         return 0
-    # Nothing here is cut: ids are UUIDs, keys are cut by line_key.
-    statement = leaving_known(database.dialect, board).execution_options(preserve_rowcount=True)
-    added: int = connection.execute(statement, rows).rowcount
+    added: int = connection.execute(_insert(database.dialect), rows).rowcount
     if added:
         ready = {row["class_key"] for row in rows if row["status"] == WAITING}
         due = min((row["due_ms"] - now_ms for row in rows if row["status"] == DELAYED), default=None)
@@ -43,18 +42,34 @@ def post(connection: Connection, database: Database, entries: Sequence[BoardEntr
     return added
 
 
+@functools.cache
+def _insert(dialect: str) -> sa.Insert:
+    # Nothing here is cut: ids are UUIDs, keys are cut by line_key.
+    return leaving_known(dialect, board).execution_options(preserve_rowcount=True)
+
+
 def _now_and_known(
     connection: Connection, database: Database, job_ids: Sequence[str]
 ) -> tuple[int, Set[str]]:
     """The time, and those of several jobs that are on the board; one statement."""
-    now = sa.select(database.now_ms().label("now_ms"), sa.null().label("job_id"))
     if len(job_ids) == 1:  # who waits for one row only is in nobody's way
-        return connection.execute(now).one().now_ms, frozenset()
-    there = sa.select(sa.literal_column("0", sa.BigInteger), board.c.job_id).where(
-        board.c.job_id.in_(job_ids)
-    )
-    rows = connection.execute(sa.union_all(now, there)).all()
+        return connection.execute(_now(database.dialect)).one().now_ms, frozenset()
+    rows = connection.execute(_now_and_there(database.dialect), {"job_ids": list(job_ids)}).all()
     return max(row.now_ms for row in rows), {row.job_id for row in rows if row.job_id is not None}
+
+
+@functools.cache
+def _now(dialect: str) -> sa.Select[Any]:
+    nobody: sa.ColumnElement[Any] = sa.null()
+    return sa.select(now_ms_of(dialect).label("now_ms"), nobody.label("job_id"))
+
+
+@functools.cache
+def _now_and_there(dialect: str) -> sa.CompoundSelect[Any]:
+    there = sa.select(sa.literal_column("0", sa.BigInteger), board.c.job_id).where(
+        board.c.job_id.in_(sa.bindparam("job_ids", expanding=True))
+    )
+    return sa.union_all(_now(dialect), there)
 
 
 def claim(
