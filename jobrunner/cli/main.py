@@ -121,7 +121,7 @@ def entry(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Nobody reads on: not an error worth a word.
-        _write_no_more()
+        output.write_no_more(sys.stdout)
         return EXIT_BROKEN_PIPE
     except OSError as error:
         if error.errno in TOO_MANY_FILES:
@@ -130,7 +130,7 @@ def entry(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in NO_ROOM:
             return _internal(error, args)
         output.say(f"there is no room for what is to be written: {error.strerror}")
-        _write_no_more()
+        output.write_no_more(sys.stdout)
         return EXIT_JOB_FAILED
     except Exception as error:  # noqa: BLE001 - the edge: nobody should see a bare traceback
         return _internal(error, args)
@@ -155,11 +155,6 @@ def _require_directory() -> None:
             "the directory in which this was started does not exist any more",
             hint='Change to one that does; if it was replaced by another: cd "$PWD"',
         ) from None
-
-
-def _write_no_more() -> None:
-    """The interpreter writes what is left once more when it ends; it shall not fail at that."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _internal(error: Exception, args: argparse.Namespace) -> int:

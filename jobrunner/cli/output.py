@@ -42,15 +42,27 @@ class Column:
 
 
 def say(message: str) -> None:
-    """A message to the person, on stderr."""
-    print(f"jobrunner: {text.clean_lines(message)}", file=sys.stderr, flush=True)
+    """A message to the person, on stderr; lost if nobody can read it there: the exit code tells the same."""
+    _tell(f"jobrunner: {text.clean_lines(message)}")
 
 
 def say_error(error: JobrunnerError) -> None:
     """An error in words, and under it what to do next."""
     say(error.message)
     if error.hint:
-        print(f"  {text.clean_lines(error.hint)}", file=sys.stderr, flush=True)
+        _tell(f"  {text.clean_lines(error.hint)}")
+
+
+def _tell(words: str) -> None:
+    try:
+        print(words, file=sys.stderr, flush=True)
+    except OSError:  # its reader is gone, or its disk is full
+        write_no_more(sys.stderr)
+
+
+def write_no_more(stream: TextIO) -> None:
+    """The interpreter writes what is left once more when it ends; it shall not fail at that."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_json(value: Any) -> None:

@@ -5,6 +5,8 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -181,6 +183,29 @@ def test_a_directory_that_was_removed_is_told_in_plain_words() -> None:
 def test_closed_streams_are_no_error(closed: str) -> None:
     done = in_shell(f"$python -m jobrunner --version {closed}")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def broken_pipe() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("make", [broken_pipe, lambda: os.open("/dev/full", os.O_WRONLY)])
+@pytest.mark.parametrize(
+    ("words", "code"), [("status nothing", 3), ("config path", 3), ("post --file none", 2)]
+)
+def test_that_nobody_can_read_the_messages_changes_no_exit_code(
+    make: Callable[[], int], words: str, code: int, tmp_path: Path
+) -> None:
+    stderr = make()
+    try:
+        command = [sys.executable, "-m", "jobrunner", *words.split()]
+        home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        done = subprocess.run(command, stderr=stderr, env={**os.environ, **home}, cwd=tmp_path)
+    finally:
+        os.close(stderr)
+    assert done.returncode == code
 
 
 def test_messages_never_go_to_stdout_because_stderr_is_closed() -> None:
