@@ -107,11 +107,10 @@ def _show(context: JobContext, args: argparse.Namespace) -> int:
 
 
 def _wait(context: JobContext, args: argparse.Namespace) -> int:
-    from jobrunner.cli.waiting import outlast
+    from jobrunner.cli.waiting import wait_for_set
     from jobrunner.jobs import jobsets
 
-    found = jobsets.find(context, args.id)
-    ended = outlast(context, lambda: jobsets.wait(context, found, timeout=args.timeout))
+    ended = wait_for_set(context, jobsets.find(context, args.id), timeout=args.timeout)
     if args.json:
         output.print_json(jobset_record(ended))
     return _tell_end(context, ended)
@@ -148,7 +147,7 @@ def _cancel(context: JobContext, args: argparse.Namespace) -> int:
 
 
 def _retry(context: JobContext, args: argparse.Namespace) -> int:
-    from jobrunner.cli.waiting import outlast
+    from jobrunner.cli.waiting import wait_for_set
     from jobrunner.jobs import jobsets
 
     outcome = jobsets.retry(context, jobsets.find(context, args.id))
@@ -158,7 +157,7 @@ def _retry(context: JobContext, args: argparse.Namespace) -> int:
     for job_id, why in outcome.refused.items():
         output.say(f"job {job_id[:8]} cannot be retried now: {text.clean(why)}.")
     if args.wait:
-        jobset = outlast(context, lambda: jobsets.wait(context, outcome.jobset))
+        jobset = wait_for_set(context, outcome.jobset)
     if args.json:
         said = {"retried": outcome.retried, "refused": outcome.refused}
         output.print_json(jobset_record(jobset) | said)

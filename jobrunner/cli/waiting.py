@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from jobrunner.cli import output, text
 from jobrunner.errors import EXIT_JOB_FAILED, EXIT_OK, StoreUnavailable, WaitTimedOut
-from jobrunner.jobs import look, reasons
+from jobrunner.jobs import jobsets, look, reasons
 from jobrunner.jobs.context import JobContext
 from jobrunner.model import Job, JobState
+from jobrunner.persistence.chains.jobsets import Jobset
 from jobrunner.persistence.chains.links import SKIPPED
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def wait_for(
     """
     ended: dict[str, Job] = {}
     why = _Reasons(context)
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(timeout)
 
     def note(job: Job) -> None:
         ended[job.id] = job
@@ -43,9 +44,8 @@ def wait_for(
             raise _Ended
 
     def work() -> list[Job]:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
         missing = [job_id for job_id in job_ids if job_id not in ended]
-        look.wait(context, missing, timeout=left, on_end=note, on_pause=why.tell)
+        look.wait(context, missing, timeout=_left(deadline), on_end=note, on_pause=why.tell)
         return [ended[job_id] for job_id in job_ids]
 
     try:
@@ -58,6 +58,34 @@ def wait_for(
             f"Not finished after {text.duration(timeout)}: {missing}.",
             hint="The waiting ended, the jobs go on: `jobrunner status ID` tells how they stand.",
         ) from error
+
+
+def wait_for_set(context: JobContext, jobset: Jobset, *, timeout: float | None = None) -> Jobset:
+    """Wait until all jobs of a set have ended, as :func:`wait_for` does; the set as it is then."""
+    deadline = _deadline(timeout)
+    seen = [jobset]
+
+    def work() -> Jobset:
+        return jobsets.wait(context, jobset, timeout=_left(deadline), on_change=seen.append)
+
+    try:
+        return outlast(context, work, deadline=deadline)
+    except WaitTimedOut as error:
+        ended = f"{seen[-1].ended:,} of {jobset.size:,} jobs have ended"
+        raise WaitTimedOut(
+            f"Jobset {jobset.id} is not finished after {text.duration(timeout)}: {ended}.",
+            hint="The waiting ended, the jobs go on: `jobrunner jobset show ID` tells how they stand.",
+        ) from error
+
+
+def _deadline(timeout: float | None) -> float | None:
+    """By the monotonic clock."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _left(deadline: float | None) -> float | None:
+    """How many seconds are left, however long an outage took of them."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 class _Reasons:

@@ -8,7 +8,10 @@ import pytest
 
 from jobrunner.cli import waiting
 from jobrunner.errors import StoreUnavailable, WaitTimedOut
+from jobrunner.jobs import pace
 from jobrunner.model import Job, JobState
+from jobrunner.persistence.chains import jobsets
+from jobrunner.persistence.chains.jobsets import Jobset
 from tests.support.made_up import made_up_job
 
 
@@ -80,3 +83,54 @@ def test_the_exit_code_is_one_unless_all_succeeded(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == ""
     assert waiting.tell_ends([good, bad]) == 1
     assert "was cancelled" in capsys.readouterr().err
+
+
+class Sets(Jobs):
+    """A jobset with a job that does not end; at first the store is away."""
+
+    database = None
+
+    def find(self, *_: Any) -> Jobset:
+        if self.outages:
+            self.outages -= 1
+            raise StoreUnavailable("It is away.")
+        return made_up_set()
+
+
+def made_up_set() -> Jobset:
+    counts = {JobState.RUNNING: 1, JobState.SUCCEEDED: 2}
+    return Jobset(id="5" * 36, seq=1, name=None, author=None, created_ms=0, counts=counts, skipped=0)
+
+
+def test_an_outage_takes_of_the_time_that_there_is_to_wait_for_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets, clock = Sets(outages=3), Clock()
+    for module in (waiting, pace):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(waiting, "OUTAGE_PAUSE_S", 3.0)
+    monkeypatch.setattr(jobsets, "get_jobset", sets.find)
+    with pytest.raises(WaitTimedOut, match="after 10s: 2 of 3 jobs have ended"):
+        waiting.wait_for_set(sets, made_up_set(), timeout=10)  # type: ignore[arg-type]
+    assert clock.now == pytest.approx(10, abs=0.1)
+
+
+def test_the_time_for_a_set_runs_out_during_an_outage_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets, clock = Sets(outages=10**9), Clock()
+    monkeypatch.setattr(waiting, "time", clock)
+    monkeypatch.setattr(waiting, "OUTAGE_PAUSE_S", 3.0)
+    monkeypatch.setattr(jobsets, "get_jobset", sets.find)
+    with pytest.raises(StoreUnavailable):
+        waiting.wait_for_set(sets, made_up_set(), timeout=10)  # type: ignore[arg-type]
+    assert clock.now < 15
+
+
+class Clock:
+    """Stands for the module time; who sleeps makes it go on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
