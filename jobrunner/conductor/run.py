@@ -257,10 +257,10 @@ class _JobRun:
             engine.let_read_members(self._members)
         try:
             shape = prepare(engine, detail, self.job, job_type, fresh=self.fresh)
-            if self.job.adopted:
-                self._adopt(engine, detail, shape)
         except BaseException as error:  # noqa: BLE001 - a plugin's code: whatever it raises is its job's failure
             return ended or self._cannot_build(error, stored)
+        if self.job.adopted:
+            self._adopt(engine, detail, shape)
         return outcome.succeeded(self.job, engine, detail) if ended else self._drive(engine, detail)
 
     def _members(self, limit: int) -> list[Member]:

@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from taskflow.patterns import linear_flow, unordered_flow
 
 from jobrunner import WaitForSignal
+from jobrunner.conductor import run
 from jobrunner.conductor.run import MISFIT_MOST_S
 from jobrunner.conductor.worker.misfits import Misfits
+from jobrunner.errors import LeaseLost, StoreUnavailable
 from jobrunner.model import CancelMode, Job, JobState
 from jobrunner.persistence import signals
 from jobrunner.persistence.flows import META_KEY, META_ORDER, META_PRINT, atoms_of, loads
@@ -164,6 +166,31 @@ def test_adopted_code_that_cannot_run_leaves_the_job_as_it_was(runs: Runs) -> No
     change(runs, job_id, old)
     job = runs.run(job_id)
     assert (job.state, job.adopted, calls) == (JobState.SUCCEEDED, False, ["a", "z"])
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("The database is away."), LeaseLost()])
+def test_an_outage_while_it_is_adopted_is_not_said_to_be_its_codes_fault(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    calls: Calls = []
+    job_id = half_done(runs, linear(Note("a", calls), WaitForSignal("go"), Note("z", calls)))
+    new = linear(Note("a", calls), Note("b", calls))
+    change(runs, job_id, new)
+    runs.run(job_id)
+    adoption.allow_other_code(runs.database, job_id)
+
+    caplog.clear()
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "adopted", fail)
+        job = runs.run(job_id)
+    assert (job.note, job.misfits) == (None, 0)
+    assert "cannot be run" not in caplog.text
+    assert runs.run(job_id).state is JobState.SUCCEEDED
+    assert calls == ["a", "b"]
 
 
 def test_what_the_new_code_does_not_have_is_not_undone(runs: Runs) -> None:
