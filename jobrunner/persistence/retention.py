@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -96,17 +96,17 @@ def prune(
     """
     if dry_run:
         return Pruned(kind=kind, removed=_count(database, kind, limits))
-    found = Pruned(kind=kind)
+    removed, needed = 0, set[str]()  # what is needed stays, and is found by the next limit again
     pace = _Pace(PAUSE.get(database.dialect, PAUSE_ELSEWHERE))
     for limit in limits:
         for page in _pages(database, kind, limit):
             for ids in pace.batches(page):
                 done = remove(database, ids, states=[kind.state])
-                removed, needed = found.removed + len(done.ids), found.needed + len(done.needed)
-                found = replace(found, removed=removed, needed=needed)
+                removed += len(done.ids)
+                needed.update(done.needed)
                 if not (go_on or _after_a_pause)(pace.took()):
-                    return found
-    return found
+                    return Pruned(kind=kind, removed=removed, needed=len(needed))
+    return Pruned(kind=kind, removed=removed, needed=len(needed))
 
 
 def _count(database: Database, kind: Kind, limits: Sequence[Limit]) -> int:

@@ -145,6 +145,15 @@ def test_a_job_stays_as_long_as_open_ones_come_after_it(stage: Stage, state: Job
         assert counts(stage)["job_links"] == 0
 
 
+def test_a_job_that_two_limits_would_prune_is_counted_once(stage: Stage) -> None:
+    first, then = stage.post(2)
+    with stage.database.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.id == first).values(state="SUCCEEDED"))
+        connection.execute(links.insert().values(job_id=then, after_id=first, condition="success"))
+    later = now_ms() + 60_000
+    assert prune(stage.database, SUCCEEDED, [Limit(ended_before_ms=later), Limit(keep=0)]).needed == 1
+
+
 def test_a_job_that_somebody_retried_meanwhile_is_not_pruned(stage: Stage) -> None:
     (job_id,) = stage.post()
     assert remove(stage.database, [job_id], states=[JobState.FAILED]).kept == [job_id]
