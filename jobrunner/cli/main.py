@@ -132,6 +132,12 @@ def entry(arguments: Sequence[str] | None = None) -> int:
         output.say(f"there is no room for what is to be written: {error.strerror}")
         output.write_no_more(sys.stdout)
         return EXIT_JOB_FAILED
+    except UnicodeEncodeError as error:
+        words = [word for word in arguments if not _is_text(word)]
+        if not words:
+            return _internal(error, args)
+        output.say(f"{words[0]!a} is not text in UTF-8, which is all that the database holds.")
+        return EXIT_USAGE
     except Exception as error:  # noqa: BLE001 - the edge: nobody should see a bare traceback
         return _internal(error, args)
 
@@ -155,6 +161,11 @@ def _require_directory() -> None:
             "the directory in which this was started does not exist any more",
             hint='Change to one that does; if it was replaced by another: cd "$PWD"',
         ) from None
+
+
+def _is_text(word: str) -> bool:
+    """Whether an argument was text; the bytes of one that was not are kept as what no text has, for names of files."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 def _internal(error: Exception, args: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from jobrunner.plugins import create_plugin
 
     group, job = split(args.plugin)
-    root = Path(args.directory).expanduser()
+    root = Path(os.path.expanduser(args.directory))
     files = create_plugin(root, group, job)
     if args.json:
         output.print_json({"job_type": job, "files": [str(file) for file in files]})

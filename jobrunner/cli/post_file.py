@@ -8,6 +8,7 @@ the command line hold for the lines that do not say otherwise.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ def _refuse_what_is_for_one(args: argparse.Namespace) -> None:
 
 def _read(file: str) -> str:
     try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
+        content = sys.stdin.buffer.read() if file == "-" else Path(os.path.expanduser(file)).read_bytes()
         return content.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from None

@@ -13,28 +13,43 @@ def find_file(path: str | Path | None, environ: Mapping[str, str]) -> Path | Non
     """The configuration file to read, if there is one."""
     named = path or environ.get("JOBRUNNER_CONFIG")
     if named:
-        file = Path(named).expanduser()
-        if not file.exists():  # it may well be a pipe
+        file = Path(os.path.expanduser(named))
+        try:
+            file.stat()  # it may well be a pipe
+        except OSError as error:
+            why = "does not exist" if isinstance(error, _NOT_THERE) else f"cannot be read: {error.strerror}"
             raise ConfigError(
-                f"The configuration file {file} does not exist.", hint="Check --config and JOBRUNNER_CONFIG."
-            )
+                f"The configuration file {file} {why}.", hint="Check --config and JOBRUNNER_CONFIG."
+            ) from error
         return file
-    return next((place for place in places(environ) if place.is_file()), None)
+    return next((place for place in places(environ) if os.path.isfile(place)), None)
+
+
+_NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 def places(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Where a configuration file is looked for if none is named; the first that is there is read."""
-    home = Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
-    return (
-        Path("jobrunner.toml"),
-        home / "jobrunner" / "jobrunner.toml",
-        Path("/etc/jobrunner/jobrunner.toml"),
-    )
+    home = environ.get("XDG_CONFIG_HOME") or _in_home(".config")
+    own = () if home is None else (Path(home) / "jobrunner" / "jobrunner.toml",)
+    return (Path("jobrunner.toml"), *own, Path("/etc/jobrunner/jobrunner.toml"))
 
 
 def data_directory() -> Path:
-    """The user's data directory for jobrunner."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()) / "jobrunner"
+    """The user's data directory for jobrunner; raises ConfigError for a user who has none."""
+    home = os.environ.get("XDG_DATA_HOME") or _in_home(".local/share")
+    if home is None:
+        raise ConfigError(
+            "This user has no home directory in which the database could be.",
+            hint="Say where it is (persistence.url, or JOBRUNNER_PERSISTENCE__URL), or set HOME.",
+        )
+    return Path(home) / "jobrunner"
+
+
+def _in_home(path: str) -> Path | None:
+    """A path in the user's home; None for a user without one, as one in a container may be."""
+    home = os.path.expanduser("~")
+    return None if home == "~" else Path(home) / path
 
 
 def default_database() -> Path:

@@ -109,7 +109,7 @@ def _read_secret_files(values: dict[str, dict[str, Any]], origins: dict[str, str
         model = Config.model_fields.get(section)
         known = getattr(model.annotation, "model_fields", {}) if model else {}
         for name in [key for key in content if key.endswith("_file") and key.removesuffix("_file") in known]:
-            path = Path(str(content.pop(name))).expanduser()
+            path = Path(os.path.expanduser(str(content.pop(name))))
             key = name.removesuffix("_file")
             try:
                 content[key] = path.read_text(encoding="utf-8").strip()

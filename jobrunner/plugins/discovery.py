@@ -132,7 +132,7 @@ def own_root() -> Root:
 
 
 def _resolved(directory: Path, path: Path) -> Path:
-    return (directory / path.expanduser()).resolve()
+    return (directory / os.path.expanduser(path)).resolve()
 
 
 # What is there

@@ -162,7 +162,7 @@ def _read(value: Any, shape: Shape, name: str) -> Any:
 def _document(text: str, name: str) -> Any:
     origin = "the text"
     if text.startswith("@"):
-        origin, text = text[1:], _file_text(Path(text[1:]).expanduser(), name)
+        origin, text = text[1:], _file_text(Path(os.path.expanduser(text[1:])), name)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
 from pathlib import Path
 from string import Template
@@ -26,8 +27,8 @@ def create_plugin(root: Path, group: str, job: str) -> list[Path]:
     if group == BUILTIN:
         raise UsageError(f"the group {BUILTIN!r} is jobrunner's own: choose another")
     directory = root / "flows" / group / job
-    if directory.exists() or directory.with_suffix(".py").exists():
-        taken = directory if directory.exists() else directory.with_suffix(".py")
+    taken = next(filter(os.path.exists, (directory, directory.with_suffix(".py"))), None)
+    if taken is not None:
         raise UsageError(f"{taken} exists already: choose another name, or remove it first")
     names = {"group": group, "job": job, "title": job.replace("_", " ")}
     texts = {

@@ -40,7 +40,7 @@ class Source:
 
 def find_source(named: str | None) -> Source:
     """The named directory, or jobrunner's own; raises UsageError if there is nothing to back up."""
-    path = own_tree() if named is None else Path(named).expanduser().resolve()
+    path = own_tree() if named is None else Path(os.path.expanduser(named)).resolve()
     if not path.is_dir():
         raise UsageError(f"{path} is not a directory.", hint="Name one, or none to back up jobrunner itself.")
     sizes = list(_file_sizes(path))

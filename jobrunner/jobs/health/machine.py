@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from jobrunner.config import Config, data_directory
+from jobrunner.errors import ConfigError
 from jobrunner.jobs.health.finding import Finding, Reporter, Subject
 
 AREA = "machine"
@@ -31,12 +32,20 @@ def look(subject: Subject) -> Iterator[Finding]:
     config = subject.context.config
     yield version_finding("Python", tuple(sys.version_info[:3]), PYTHON)
     yield version_finding("TaskFlow", _release(metadata.version("taskflow")), TASKFLOW)
-    directory = Path(subject.sqlite_file).parent if subject.sqlite_file else data_directory()
-    existing = _existing(directory)
+    existing = _existing(_data_place(subject))
     yield disk_finding(existing, shutil.disk_usage(existing).free)
     yield descriptors_finding(resource.getrlimit(resource.RLIMIT_NOFILE)[0], config)
     yield boot_clock_finding(_has_boot_clock())
     yield from name_findings(config, socket.gethostname(), shared=subject.sqlite_file is None)
+
+
+def _data_place(subject: Subject) -> Path:
+    if subject.sqlite_file:
+        return Path(subject.sqlite_file).parent
+    try:
+        return data_directory()
+    except ConfigError:  # a user without a home keeps nothing there
+        return Path.cwd()
 
 
 def version_finding(program: str, version: tuple[int, ...], minimum: tuple[int, ...]) -> Finding:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable
@@ -228,3 +229,62 @@ def test_output_for_which_there_is_no_room_is_told_in_plain_words() -> None:
 def test_a_console_leaves_it_to_the_command_line_that_nobody_reads_on() -> None:
     with pytest.raises(BrokenPipeError):
         output.console().on_broken_pipe()
+
+
+def test_an_argument_that_is_no_text_is_told_in_plain_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JOBRUNNER_PERSISTENCE__URL", f"sqlite:///{tmp_path}/store")
+    assert main.entry(["node", "drain", os.fsdecode(b"b\xffx")]) == 2
+    said = "jobrunner: 'b\\udcffx' is not text in UTF-8, which is all that the database holds.\n"
+    assert capsys.readouterr() == ("", said)
+
+
+HOMELESS = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "JOBRUNNER_CONFIG")
+
+
+@pytest.fixture
+def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whom nobody knows, as in a container."""
+    monkeypatch.chdir(tmp_path)
+    for name in HOMELESS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_has_to_say_only_where_the_database_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.entry(["types"]) == 0
+    assert main.entry(["list"]) == 2
+    assert "no home directory in which the database could be" in capsys.readouterr().err
+    monkeypatch.setenv("JOBRUNNER_PERSISTENCE__URL", "sqlite:///here")
+    assert main.entry(["list"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("types --config ~nobodyatall/x", "The configuration file ~nobodyatall/x does not exist."),
+        (f"types --config {'x' * 5000}", "cannot be read: File name too long."),
+        ("post --file ~nobodyatall/x", "~nobodyatall/x cannot be read: No such file or directory."),
+        (f"new a/b --directory {'x' * 5000}", "cannot be written: File name too long."),
+        ("demo ~nobodyatall/x", "~nobodyatall/x is not a directory."),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_told_in_plain_words(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.entry(words.split()) == 2
+    assert said.rstrip(".") in capsys.readouterr().err
+
+
+def test_a_home_that_may_not_be_read_has_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "x" * 5000)  # stands for one that root may not read, either
+    monkeypatch.delenv("JOBRUNNER_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main.entry(["config", "path"]) == 3
