@@ -160,13 +160,13 @@ def _in_states_and_types(wanted: JobFilter) -> list[sa.ColumnElement[bool]]:
 
 @functools.cache
 def overdue() -> sa.Select[Any]:
-    """The ids of jobs that expired by ``now_ms`` before anybody started them, and of those that were due by
-    ``due_before_ms``; ``most`` of them.
+    """Places and ids of a page of jobs above the mark ``after``, ``most`` of them, that expired by ``now_ms`` before
+    anybody started them, or were due by ``due_before_ms``.
 
     Each state's part is read by its index, and some numbers of each row. Made once, as above.
     """
     now_ms = sa.bindparam("now_ms", type_=sa.BigInteger)
-    most = sa.bindparam("most", type_=sa.Integer)
+    after, most = sa.bindparam("after", type_=sa.BigInteger), sa.bindparam("most", type_=sa.Integer)
     expired = sa.and_(jobs.c.expires_ms <= now_ms, jobs.c.attempt == 1, jobs.c.started_ms.is_(None))
     due = sa.and_(
         jobs.c.available_ms <= sa.bindparam("due_before_ms", type_=sa.BigInteger), jobs.c.parked.is_(None)
@@ -175,9 +175,10 @@ def overdue() -> sa.Select[Any]:
     for state in sorted(OPEN_STATES - {JobState.RUNNING}):
         (branch,) = _branches(JobFilter(states=[state]))
         wanted = sa.or_(expired, due) if state is JobState.SCHEDULED else expired
-        parts.append(branch.of(sa.select(jobs.c.id)).where(wanted).limit(most).subquery())
-    found = sa.union_all(*(sa.select(part.c.id) for part in parts)).subquery("found")
-    return sa.select(found.c.id).limit(most)
+        page = branch.of(sa.select(jobs.c.seq, jobs.c.id)).where(wanted, jobs.c.seq > after)
+        parts.append(sa.select(page.order_by(jobs.c.seq).limit(most).subquery()))
+    found = sa.union_all(*parts).subquery("found")
+    return sa.select(found).order_by(found.c.seq).limit(most)
 
 
 def _branches(wanted: JobFilter) -> list[_Branch]:

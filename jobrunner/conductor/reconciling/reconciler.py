@@ -112,14 +112,15 @@ class Reconciler:
     def end_overdue(self) -> int:
         """End the jobs that nobody started before they expired, and take them off the board; how many."""
         ended = 0
-        while True:
-            found = end_overdue(self._database)
+        after: int | None = 0
+        while after is not None:
+            found = end_overdue(self._database, after=after)
             if found.expired:
                 log.warning("%d jobs expired before anybody could start them", len(found.expired))
                 self._follow_up(found.expired)
             ended += len(found.expired)
-            if not found.full:
-                return ended
+            after = found.after
+        return ended
 
     def _follow_up(self, expired: Sequence[str]) -> None:
         """Let those go on that come after jobs which expired; if that fails, the next look is a round, which does."""

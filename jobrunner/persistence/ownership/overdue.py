@@ -33,24 +33,26 @@ class Overdue:
     expired: list[str] = field(default_factory=list)
     due: list[str] = field(default_factory=list)
 
-    @property
-    def full(self) -> bool:
-        """Whether there may be more of them."""
-        return len(self.expired) + len(self.due) >= AT_ONCE
+    after: int | None = None
+    """The mark behind which there may be more of them."""
 
 
-def end_overdue(database: Database) -> Overdue:
+def end_overdue(database: Database, *, after: int = 0) -> Overdue:
     """End the jobs that expired, as EXPIRED, and let those that have been due for a while wait, as WAITING.
 
-    By the database's clock. So many at once; costs two queries, and a transaction if there are any.
+    By the database's clock. So many at once; costs two queries, and a transaction if there are any. Those whose rows
+    cannot be read stay as they are, and keep nobody from those behind them.
+
+    :param after: the mark of the last ones
     """
     with database.read() as connection:
         now_ms = connection.execute(sa.select(database.now_ms())).scalar_one()
-        bounds = {"now_ms": now_ms, "due_before_ms": now_ms - DUE_MS, "most": AT_ONCE}
-        ids = list(connection.execute(listing.overdue(), bounds).scalars())
-    if not ids:
+        bounds = {"now_ms": now_ms, "due_before_ms": now_ms - DUE_MS, "after": after, "most": AT_ONCE}
+        found = connection.execute(listing.overdue(), bounds).all()
+    if not found:
         return Overdue()
-    return database.pipelined(lambda pipeline: _end(pipeline, ids, now_ms))
+    ended = database.pipelined(lambda pipeline: _end(pipeline, [row.id for row in found], now_ms))
+    return replace(ended, after=found[-1].seq if len(found) == AT_ONCE else None)
 
 
 def _end(pipeline: Pipeline, ids: list[str], now_ms: int) -> Overdue:
