@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+from types import FrameType
 from typing import Any
 
 from jobrunner.cli.context import load_config
@@ -48,6 +50,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    signal.signal(signal.SIGHUP, _nothing_to_load_again)
     from jobrunner.assemble import run_conductor
     from jobrunner.cli.logging_setup import set_up_logging
 
@@ -59,3 +62,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args, flags).config
     set_up_logging(args.verbose, always=True)
     return run_conductor(config, once=args.once)
+
+
+def _nothing_to_load_again(number: int, frame: FrameType | None) -> None:
+    """Until there is a supervisor who heeds it: plugins are about to be loaded anyway, and it must not end this."""

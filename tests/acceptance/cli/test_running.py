@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -242,3 +244,16 @@ def test_wrong_options_of_run_are_told(plugins: CommandLine, flag: str) -> None:
     done = plugins("run", flag)
     assert done.code == 2
     assert flag.split("=")[0] in done.err
+
+
+def test_a_word_to_load_plugins_again_does_not_end_a_conductor_that_is_just_starting(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        url = f"mysql+pymysql://me@127.0.0.1:{server.getsockname()[1]}/db"
+        command = [sys.executable, "-m", "jobrunner", "run", "--persistence-url", url]
+        conductor = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        connection, _ = server.accept()  # an answer is waited for
+        conductor.send_signal(signal.SIGHUP)
+        connection.close()
+    said = conductor.communicate(timeout=60)[1]
+    assert conductor.returncode == 75, said
