@@ -20,7 +20,7 @@ from jobrunner.conductor.worker.aftermath import Aftermath
 from jobrunner.conductor.worker.ended import EndedJobs
 from jobrunner.conductor.worker.leases import Held, HeldJobs
 from jobrunner.conductor.worker.passing_on import PassingOn
-from jobrunner.model import Job, JobState
+from jobrunner.model import Job, JobState, Parked
 
 
 class Running:
@@ -91,7 +91,7 @@ class Running:
         job, then = held.job, None
         if outcome.waits:
             # What its signal would put on the board until then is taken off it there: look after that once more.
-            then = functools.partial(self._aftermath.note, replace(job, state=JobState.SUSPENDED))
+            then = functools.partial(self.look_again, job, None)
         if outcome.finished:
             self._ended.finished([job.id], then=then)
         else:
@@ -99,6 +99,10 @@ class Running:
         held.over = True
         self._held.remove(held, hurry=self.note_left(job))
         self._wake()
+
+    def look_again(self, job: Job, parked: Parked | None) -> None:
+        """The board has heard that a job waits: look whether what it waits for came before that."""
+        self._aftermath.note(replace(job, state=JobState.SUSPENDED, parked=parked))
 
     def note_left(self, job: Job) -> bool:
         """A job was left: note what follows from that; whether others may wait for what it held."""

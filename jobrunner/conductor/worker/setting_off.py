@@ -8,8 +8,9 @@ Costs of n jobs: one transaction that raises n epochs. One that is left to a pro
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jobrunner.conductor.channel import Channel
 from jobrunner.conductor.clock import boottime
@@ -19,7 +20,7 @@ from jobrunner.conductor.worker.leases import HeldJobs
 from jobrunner.conductor.worker.own_processes import OwnProcesses
 from jobrunner.conductor.worker.passing_on import PassingOn
 from jobrunner.conductor.worker.running import Running
-from jobrunner.model import Job
+from jobrunner.model import Job, Parked
 from jobrunner.persistence.ownership.beginning import Begun, TagLimits, begin
 from jobrunner.persistence.server.link import Link
 
@@ -137,7 +138,8 @@ class SettingOff:
     def _give_back(self, begun: Begun) -> None:
         """Those that are not to run now: the board hears of them, and whoever may wait for them."""
         gone = [*begun.finished, *begun.parked, *begun.unknown]
-        self._ended.finished(gone)
+        look_again = functools.partial(self._look_again, begun.parked_jobs)
+        self._ended.finished(gone, then=look_again if begun.parked_jobs else None)
         self._ended.goes_back(begun.corrupt, delay=CORRUPT_S)
         for job_id, seconds in begun.early.items():
             self._ended.goes_back([job_id], delay=seconds)
@@ -151,6 +153,10 @@ class SettingOff:
             self._running.note_left(job)
         if begun.corrupt:
             log.error("the rows of these jobs cannot be read: %s", ", ".join(begun.corrupt))
+
+    def _look_again(self, parked: Sequence[Job]) -> None:
+        for job in parked:
+            self._running.look_again(job, job.parked or Parked.HELD)
 
     def _set_all_off(self, begun: Begun) -> None:
         suspects = [job for job in begun.started if job.deaths >= SUSPECT_DEATHS and not self._alone]

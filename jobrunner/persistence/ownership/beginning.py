@@ -58,6 +58,8 @@ class Begun:
     """Terminal already: to be taken off the board."""
     parked: list[str] = field(default_factory=list)
     """Open, but not to be run as they are: to be taken off the board."""
+    parked_jobs: list[Job] = field(default_factory=list)
+    """These, as they were found."""
     apart: list[Job] = field(default_factory=list)
     """As they were, untouched: they want processes of their own, which begin them."""
     unknown: list[str] = field(default_factory=list)
@@ -209,6 +211,7 @@ def _sorted_in(
         return replace(job, epoch=job.epoch + 1), expired(job)
     if job.parked is not None:
         begun.parked.append(job.id)
+        begun.parked_jobs.append(job)
         return None
     if job.state is JobState.SCHEDULED and job.available_ms > now_ms + EARLY_MS:
         begun.early[job.id] = (job.available_ms - now_ms) / 1000
@@ -224,6 +227,7 @@ def _sorted_in(
         return taken, Settlement(state=JobState.FAILED, error=_owners_died(taken.deaths))
     if job.held and job.cancel is None:
         begun.parked.append(job.id)
+        begun.parked_jobs.append(job)
         begun.held.append(taken)
         return None
     if threads_only and job.policies.run is not None and job.policies.run.own_process:

@@ -165,6 +165,31 @@ def test_a_signal_that_comes_before_the_board_heard_that_its_job_waits_is_not_mi
         started.worker.parts.aftermath.stop()
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_who_resumes_a_job_before_the_board_heard_that_it_is_held_back_is_heard(
+    started: Started, runs: bool
+) -> None:
+    """It is claimed there still, by its owner or by who found it held back, and is taken off the board."""
+    cluster = started.cluster
+    started.worker.parts.aftermath.start(started.worker._steps(started.board))
+    try:
+        job_id = held_job(started) if runs else cluster.post("steps")
+        change.suspend(cluster.context, cluster.job(job_id))
+        if runs:
+            started.worker.held.stop([job_id], "hold")
+            Path(cluster.gate()).touch()
+        else:
+            started.board.post([board_entry(cluster.job(job_id))])
+            started.claim(job_id)
+        until(lambda: cluster.job(job_id).state is JobState.SUSPENDED and len(started.worker.ended) == 1)
+        change.resume(cluster.context, cluster.job(job_id))
+        started.tell()
+        started.worker.parts.aftermath.go()
+        until(lambda: started.board.peek([JobClass(type="steps")], limit=1) == [job_id])
+    finally:
+        started.worker.parts.aftermath.stop()
+
+
 @pytest.mark.parametrize("within", [None, 3600.0])
 @pytest.mark.parametrize("seen", [JobState.RUNNING, JobState.SUSPENDED])
 @pytest.mark.parametrize("told", [True, False])
