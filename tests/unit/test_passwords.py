@@ -7,6 +7,7 @@ import pytest
 from jobrunner.boards.redis_connection import RedisConnection
 from jobrunner.config import Config
 from jobrunner.passwords import hide_password
+from jobrunner.persistence.server.database import Database
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,23 @@ def test_a_password_in_a_url_is_hidden(url: str, shown: str) -> None:
 def test_the_redis_board_has_a_name_without_it() -> None:
     connection = RedisConnection("redis://me:secret@host/0?ssl_cert_reqs=none", prefix="x")
     assert connection.name == "redis://me:***@host/0?ssl_cert_reqs=none"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:secret@host/db",
+        "postgresql+psycopg://host/db?user=me&password=secret",
+        "postgresql+psycopg://me@host/db?sslpassword=secret",
+        "mysql+pymysql://me@host/db?passwd=secret",
+    ],
+)
+def test_the_database_has_a_name_without_it(url: str) -> None:
+    database = Database(url)
+    assert "secret" not in database.name
+    assert "host/db" in database.name
+    assert "***" in database.name
+    database.close()
 
 
 @pytest.mark.parametrize("section", ["board", "persistence"])

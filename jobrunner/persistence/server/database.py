@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobrunner.errors import ConfigError, NotStorable, StoreUnavailable
+from jobrunner.passwords import hide_password
 from jobrunner.persistence.pipelines.pipeline import Pipeline
 from jobrunner.persistence.pipelines.transaction import transaction
 from jobrunner.persistence.server.engines import READ_ONLY, lone_postgres_connection, make_engine
@@ -96,7 +97,7 @@ class Database:
     @property
     def name(self) -> str:
         """The URL without its password, for messages."""
-        return self.url.render_as_string(hide_password=True)
+        return hide_password(self.url.render_as_string(hide_password=False))
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
