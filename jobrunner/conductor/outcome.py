@@ -13,7 +13,7 @@ from taskflow.storage import Storage
 from taskflow.types import failure as ft
 
 from jobrunner.conductor.engine.engine import JobEngine
-from jobrunner.errors import JobrunnerError
+from jobrunner.errors import JobrunnerError, NotStorable
 from jobrunner.model import CancelMode, Job, JobError, JobState, Json, Parked
 from jobrunner.persistence.flows import META_KEY
 from jobrunner.persistence.ownership.beginning import MAX_DEATHS
@@ -132,6 +132,17 @@ def stopped_by_us(job: Job, error: BaseException, deaths: int, *, again_s: float
     )
     error_of_ours = JobError(kind="InternalError", message=message, traceback=traceback_of(error))
     return followed_up(job, Settlement(state=JobState.FAILED, error=error_of_ours))
+
+
+def not_recorded(job: Job, error: NotStorable) -> Settlement:
+    """How a job is left whose progress holds what this database never takes: to run it again would not help."""
+    remedy = f" {error.hint}" if error.hint else ""
+    message = (
+        f"What it did cannot be recorded: {error.sentence}{remedy} What it had done was kept. "
+        "`jobrunner retry` runs it again."
+    )
+    found = JobError(kind=type(error).__name__, message=message)
+    return followed_up(job, Settlement(state=JobState.FAILED, error=found))
 
 
 def job_error(engine: JobEngine, problem: Exception) -> JobError:

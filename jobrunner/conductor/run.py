@@ -29,7 +29,7 @@ from jobrunner.conductor.engine.engine import JobEngine
 from jobrunner.conductor.engine.preparing import prepare
 from jobrunner.conductor.engine.shape import Shape
 from jobrunner.conductor.turns.baton import Baton
-from jobrunner.errors import CorruptRow, LeaseLost, StoreUnavailable, UnknownJobType
+from jobrunner.errors import CorruptRow, LeaseLost, NotStorable, StoreUnavailable, UnknownJobType
 from jobrunner.membership import Member
 from jobrunner.model import CancelMode, Job, JobError, JobState, Parked
 from jobrunner.persistence.chains.jobsets import members_of
@@ -106,7 +106,8 @@ def not_settled(database: Database, job: Job, error: BaseException) -> Outcome:
     """What is told of a job that was begun, and whose end could not be recorded as it should be.
 
     One that an error of our own stopped is left here, with a note, so that nobody waits for it; with the last of
-    MAX_DEATHS such errors, or deaths of owners, it has failed.
+    MAX_DEATHS such errors, or deaths of owners, it has failed. One whose progress the database cannot hold has failed
+    at once.
     """
     if isinstance(error, LeaseLost):
         log.warning("job %s: its lease was lost, %s; this conductor stops it", job.id, _lost(database, job))
@@ -116,17 +117,27 @@ def not_settled(database: Database, job: Job, error: BaseException) -> Outcome:
             "job %s: %s It goes back to the board, and on from what is recorded.", job.id, error.sentence
         )
         return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
-    log.error("job %s: an internal error of jobrunner's stopped it", job.id, exc_info=error)
     try:
-        left = hand_back_stopped(
-            database, job, lambda deaths: outcome.stopped_by_us(job, error, deaths, again_s=RETRY_ELSEWHERE_S)
-        )
+        left = _leave(database, job, error)
     except LeaseLost:
         return Outcome(finished=False)
     except Exception as another:  # noqa: BLE001 - its next owner finds it as one whose owner died
         log.error("job %s could not be left as it should be: %s", job.id, outcome.in_words(another))
         return Outcome(finished=False, delay=RETRY_ELSEWHERE_S)
     return Outcome(finished=left.is_off_board, delay=RETRY_ELSEWHERE_S, state=left.state)
+
+
+def _leave(database: Database, job: Job, error: BaseException) -> Settlement:
+    """Record how a job ends, or waits, that this error stopped; how it is left. Raises LeaseLost."""
+    if isinstance(error, NotStorable):
+        failed = outcome.not_recorded(job, error)
+        log.error("job %s: it cannot be recorded, and has failed: %s", job.id, error.sentence)
+        hand_back(database, job, failed)
+        return failed
+    log.error("job %s: an internal error of jobrunner's stopped it", job.id, exc_info=error)
+    return hand_back_stopped(
+        database, job, lambda deaths: outcome.stopped_by_us(job, error, deaths, again_s=RETRY_ELSEWHERE_S)
+    )
 
 
 def _lost(database: Database, job: Job) -> str:

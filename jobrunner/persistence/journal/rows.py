@@ -6,6 +6,7 @@ The decoder of retries is ours: TaskFlow's own shadows a variable and reads a hi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from jobrunner.errors import CorruptRow, NotStorable
 from jobrunner.persistence.encoding import RESULT_LIMIT_BYTES, clean, clip, encode
 from jobrunner.persistence.flows import loads
 
+_NOT_IN_NAMES = re.compile("[\0\ud800-\udfff\U00010000-\U0010ffff]")
+"""TaskFlow's tables on MariaDB/MySQL hold what UTF-8 writes in up to three bytes; lone surrogates are no text."""
 META_LIMIT_BYTES = 60_000
 """TaskFlow's column for an atom's meta data is a TEXT of 65,535 bytes on MariaDB/MySQL."""
 REVERT_LIMIT_BYTES = 60_000
@@ -168,7 +171,7 @@ def atom_row(detail: models.AtomDetail, flow_id: str, limit: int = RESULT_LIMIT_
 
 
 def _check_name(name: str) -> None:
-    if len(name) > NAME_LENGTH or max(name, default="") > "\uffff" or "\0" in name:
+    if len(name) > NAME_LENGTH or _NOT_IN_NAMES.search(name):
         raise NotStorable(
             f"The name of the atom {name[:60]!r} cannot be stored: it is too long, or has characters that TaskFlow's "
             "tables cannot hold.",

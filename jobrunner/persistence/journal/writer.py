@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobrunner.errors import LeaseLost
+from jobrunner.errors import LeaseLost, NotStorable
 from jobrunner.persistence.encoding import RESULT_LIMIT_BYTES
 from jobrunner.persistence.journal.flow import Changes, FlowJournal
 from jobrunner.persistence.journal.line import Line, Turn
@@ -183,21 +183,30 @@ class Writer:
 
     def _one_by_one(self, batch: Batch, deadline: float, error: BaseException) -> None:
         if len(batch) == 1:
-            flow, _ = batch[0]
-            log.error("the journal of flow %s cannot be written", flow.flow_id, exc_info=error)
-            flow.fail(error)
+            self._fail_alone(batch[0][0], error)
             return
         for flow, changes in batch:
             self._commit([(flow, changes)], deadline)
 
-    def _fail(self, batch: Batch, error: Exception) -> None:
-        explained = self.database.explain(error) if isinstance(error, SQLAlchemyError) else error
+    def _fail_alone(self, flow: FlowJournal, error: BaseException) -> None:
+        explained = self._explained(error)
+        if isinstance(explained, NotStorable):
+            log.error("the journal of flow %s cannot be written: %s", flow.flow_id, explained.sentence)
+        else:
+            log.error("the journal of flow %s cannot be written", flow.flow_id, exc_info=error)
+        flow.fail(explained)
+
+    def _fail(self, batch: Batch, error: BaseException) -> None:
+        explained = self._explained(error)
         for flow, _ in batch:
             flow.fail(explained)
 
-    def _words(self, error: Exception) -> str:
-        explained = self.database.explain(error) if isinstance(error, SQLAlchemyError) else error
-        return str(explained).rstrip(".")
+    def _words(self, error: BaseException) -> str:
+        return str(self._explained(error)).rstrip(".")
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """What the flows and people are told of an error."""
+        return self.database.explain(error) if isinstance(error, SQLAlchemyError) else error
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -67,6 +67,9 @@ _REFUSED_HINTS = {
     "sqlite": "Is persistence.url the right file? If it is, it is damaged: put back a copy that was saved."
 }
 ENCODING_HINT = "Use a database that was made with ENCODING 'UTF8' (CREATE DATABASE ... TEMPLATE template0)."
+_ENCODING_HINTS = {
+    "mysql": "Give the column its character set back (utf8mb4); `jobrunner doctor` lists all columns that lost theirs."
+}
 _NOW_MS = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
@@ -182,7 +185,8 @@ class Database:
             return StoreUnavailable(f"The database {self.name} was too busy: {brief(error)}", hint=_BUSY_HINT)
         if is_unwritable_text(error):
             return NotStorable(
-                f"The database {self.name} cannot hold this text: {brief(error)}", hint=ENCODING_HINT
+                f"The database {self.name} cannot hold this text: {brief(error)}",
+                hint=_ENCODING_HINTS.get(self.dialect, ENCODING_HINT),
             )
         return error
 

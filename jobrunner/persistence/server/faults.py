@@ -90,6 +90,13 @@ _POSTGRES_FULL = "53100"
 _POSTGRES_CROWDED_WORDS = ("too many clients", "remaining connection slots", "too many connections")
 """Who cannot connect gets no code from the driver."""
 _POSTGRES_UNWRITABLE = {"22021", "22P05"}  # bytes or characters that the database's encoding does not have
+_MYSQL_UNWRITABLE = {
+    1300,  # a character that is none in this character set
+    3988,  # MySQL: it cannot be converted to the column's character set
+}
+_MYSQL_WRONG_VALUE = 1366
+"""Also of numbers; of text that a column's character set does not have, it says so in these words."""
+_MYSQL_WRONG_TEXT = "Incorrect string value"
 _POSTGRES_AWAY_CLASSES = ("08", "53", "58")  # connection; disk, memory, connections used up; I/O
 _SQLITE_PASSING = ("database is locked", "database table is locked", "database schema is locked")
 _SQLITE_AWAY = (
@@ -167,9 +174,14 @@ def is_refused(error: BaseException) -> bool:
 
 
 def is_unwritable_text(error: BaseException) -> bool:
-    """Whether text has a character that the database's encoding has not."""
+    """Whether text has a character that the encoding of the database, or of a column, has not."""
     original = getattr(error, "orig", None)
-    return original is not None and _sqlstate(original) in _POSTGRES_UNWRITABLE
+    if original is None:
+        return False
+    code = _mysql_code(original)
+    if code == _MYSQL_WRONG_VALUE:
+        return _MYSQL_WRONG_TEXT in str(original)
+    return code in _MYSQL_UNWRITABLE or _sqlstate(original) in _POSTGRES_UNWRITABLE
 
 
 def brief(error: BaseException) -> str:

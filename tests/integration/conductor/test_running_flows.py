@@ -550,6 +550,34 @@ def test_an_error_of_our_own_hands_the_job_back_at_once_and_says_so(
     assert calls == ["a"]
 
 
+@pytest.mark.mariadb
+def test_a_job_whose_result_its_column_cannot_hold_fails_at_once_and_says_so(mariadb_url: str) -> None:
+    runs = Runs(mariadb_url)
+    with runs.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE jobs MODIFY result LONGTEXT CHARACTER SET latin1")
+    calls: Calls = []
+    odd = Note("a", calls, does=lambda: "\U0001f600", provides="said")
+    job = runs.run(runs.post(lambda: linear_flow.Flow("f").add(odd)))
+    neighbour = runs.run(runs.post(quick_flow([])))
+    runs.close()
+    assert (job.state, job.deaths, calls) == (JobState.FAILED, 0, ["a"])
+    assert job.error is not None
+    assert job.error.kind == "NotStorable"
+    assert "cannot hold this text: Incorrect string value" in job.error.message
+    assert "`jobs`.`result`" in job.error.message
+    assert "utf8mb4" in job.error.message
+    assert "SQL" not in job.error.message
+    assert neighbour.state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("name", ["\0", "\ud800", "\U0001f600", "x" * 256])
+def test_an_atom_whose_name_cannot_be_stored_fails_its_job(runs: Runs, name: str) -> None:
+    job = runs.run(runs.post(lambda: linear_flow.Flow("f").add(Note(name, []))))
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert "The name of the atom" in job.error.message
+
+
 def test_an_error_of_our_own_counts_beside_the_deaths_that_were_taken_back(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

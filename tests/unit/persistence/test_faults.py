@@ -12,7 +12,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jobrunner.errors import StoreUnavailable
 from jobrunner.persistence.server.database import Database
-from jobrunner.persistence.server.faults import brief, is_away, is_passing, is_read_only, is_refused
+from jobrunner.persistence.server.faults import (
+    brief,
+    is_away,
+    is_passing,
+    is_read_only,
+    is_refused,
+    is_unwritable_text,
+)
 
 PASSING = [
     *(pymysql.err.OperationalError(code, "x") for code in (1205, 1213, 1020, 1317, 1969)),
@@ -145,3 +152,28 @@ def test_who_cannot_have_the_database_is_told_what_to_do_about_it(error: BaseExc
     explained = Database("mysql+pymysql://h/d").explain(wrapped(error))
     assert isinstance(explained, StoreUnavailable)
     assert hint in (explained.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            pymysql.err.DataError(1366, "Incorrect string value: '\\xF0' for column `a`.`b`.`c` at row 1"),
+            True,
+        ),
+        (pymysql.err.DataError(1366, "Incorrect integer value: 'x' for column `a`.`b`.`c` at row 1"), False),
+        (
+            pymysql.err.OperationalError(
+                3988, "Conversion from collation utf8mb4_bin into latin1_bin impossible"
+            ),
+            True,
+        ),
+        (psycopg.errors.UntranslatableCharacter(), True),
+        (psycopg.errors.CharacterNotInRepertoire(), True),
+        (psycopg.errors.StringDataRightTruncation(), False),
+        (TypeError("no driver's error"), False),
+    ],
+    ids=lambda value: words(value) if isinstance(value, BaseException) else "",
+)
+def test_text_that_cannot_be_written(error: BaseException, expected: bool) -> None:
+    assert is_unwritable_text(wrapped(error)) is expected
