@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -138,6 +139,52 @@ def test_account_that_the_database_refuses(jobrunner: CommandLine, mariadb_serve
     assert "Access denied" in found["what"]
     assert "account" in found["hint"]
     assert "wrong" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        pytest.param("mariadb", "DELETE on events", marks=pytest.mark.mariadb),
+        pytest.param("postgres", "DELETE on events; USAGE on jobs_seq_seq", marks=pytest.mark.postgresql),
+    ],
+)
+def test_rights_that_an_account_lacks(
+    jobrunner: CommandLine, request: pytest.FixtureRequest, kind: str, expected: str
+) -> None:
+    server = request.getfixturevalue(f"private_{kind}")()
+    store = server.create_database()
+    assert jobrunner("db", "upgrade", "--persistence-url", store).code == 0
+    name = store.rpartition("/")[2]
+    if kind == "mariadb":
+        tables = [row[0] for row in server.execute(f"SHOW TABLES FROM {name}")]
+        grants = [f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.{table} TO weak" for table in tables]
+        server.execute("CREATE USER weak", *grants, f"REVOKE DELETE ON {name}.events FROM weak")
+    else:
+        with server.connection(name) as connection:
+            connection.execute(
+                "CREATE ROLE weak LOGIN;"
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO weak;"
+                "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO weak;"
+                "REVOKE DELETE ON events FROM weak; REVOKE USAGE ON SEQUENCE jobs_seq_seq FROM weak"
+            )
+    weak = store.replace("root@", "weak@").replace("postgres@", "weak@")
+    done = jobrunner("doctor", "--persistence-url", weak, "--json")
+    assert done.code == 1
+    (found,) = errors(done)
+    assert found["what"] == f"The account weak lacks rights: {expected}."
+    assert "GRANT" in found["hint"]
+
+
+def test_columns_that_lost_their_character_set(
+    jobrunner: CommandLine, mariadb_server: MariaDbServer, mariadb_url: str
+) -> None:
+    assert jobrunner("db", "upgrade", "--persistence-url", mariadb_url).code == 0
+    output = f"{urlsplit(mariadb_url).path[1:]}.job_output"
+    mariadb_server.execute(f"ALTER TABLE {output} MODIFY text LONGTEXT CHARACTER SET latin1 NOT NULL")
+    done = jobrunner("doctor", "--persistence-url", mariadb_url, "--json")
+    assert done.code == 1
+    (found,) = errors(done)
+    assert found["what"].endswith("cannot hold all text: job_output.text (latin1).")
 
 
 def test_mariadb_that_may_lose_commits(

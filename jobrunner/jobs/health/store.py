@@ -11,8 +11,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from jobrunner.jobs.health.filesystem import filesystem_of, is_network
-from jobrunner.jobs.health.finding import Finding, Reporter, Subject
+from jobrunner.jobs.health.finding import Finding, Health, Reporter, Subject
 from jobrunner.jobs.health.settings import server_settings
+from jobrunner.jobs.health.tables import look_at_tables
 from jobrunner.persistence import nodes
 from jobrunner.persistence.schema import SchemaState, foreign_tables, not_ours
 from jobrunner.persistence.server.database import Database
@@ -39,7 +40,11 @@ def look(subject: Subject) -> Iterator[Finding]:
         yield from sessions_findings(*_sessions_of_two(database))
     yield from _schema(subject)
     yield from _clock(database)
-    if subject.schema is not SchemaState.ABSENT:
+    if subject.schema is SchemaState.ABSENT:
+        return
+    tables = list(look_at_tables(database, report)) if subject.has_tables else []
+    yield from tables
+    if not any(finding.health is Health.ERROR for finding in tables):
         yield _commit(database)
 
 

@@ -16,10 +16,11 @@ from tests.support.markdown import blocks, page
 from tests.support.servers import MariaDbServer, PostgresServer, RedisServer
 
 QUICKSTART = page("quickstart.md")
+CONDUCTORS = page("howto/run-conductors.md")
 
 
-def statements(number: int) -> list[str]:
-    text = blocks(QUICKSTART, "sql")[number].text
+def statements(number: int, of: Path = QUICKSTART) -> list[str]:
+    text = blocks(of, "sql")[number].text
     return [statement.strip() for statement in text.split(";") if statement.strip()]
 
 
@@ -93,6 +94,46 @@ def test_postgresql_as_the_quickstart_makes_it(
     posted = jobrunner("post", "run_command", "--", "true")
     assert jobrunner("run", "--once", "--processes", "1").code == 0
     assert jobrunner("wait", posted.out.strip()).code == 0
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgres"])
+def test_an_account_that_makes_no_tables_does_all_else(
+    jobrunner: CommandLine, request: pytest.FixtureRequest, kind: str
+) -> None:
+    number = ["mariadb", "postgres"].index(kind)
+    server = request.getfixturevalue(f"private_{kind}")()
+    for statement in statements(number):
+        server.execute(statement)
+    driver = {"mariadb": "mysql+pymysql", "postgres": "postgresql+psycopg"}[kind]
+    owner, rows = (
+        f"{driver}://{account}@127.0.0.1:{server.port}/jobrunner"
+        for account in ("jobrunner:a long password", "jobrunner_rows")
+    )
+    if kind == "postgres":  # the rights come first here, so that those to later tables are what counts
+        grant_rows(server)
+    else:
+        server.execute(*statements(0, CONDUCTORS))
+    assert jobrunner("db", "upgrade", "--persistence-url", owner).code == 0
+    configuration = f'[persistence]\nurl = "{rows}"\npassword_file = "password"\n'
+    jobrunner.write({"jobrunner.toml": configuration, "password": "another long password"})
+    examined = jobrunner("doctor")
+    assert (examined.code, examined.err) == (0, "jobrunner: All is well.\n"), examined.out
+    posted = jobrunner("post", "run_command", "--hold", "disk", "--tag", "a=b", "--", "true")
+    jobset = jobrunner(
+        "post", "run_command", "--", "true", "--then", "run_command", "--retry", "1", "--", "true"
+    )
+    assert jobrunner("run", "--once", "--processes", "1").code == 0
+    assert jobrunner("wait", posted.out.strip(), *jobset.out.split()).code == 0
+    assert jobrunner("limits", "set", "disk", "1").code == 0
+    assert jobrunner("prune", "--keep", "0").code == 0
+
+
+def grant_rows(server: PostgresServer) -> None:
+    create, *grants = statements(1, CONDUCTORS)
+    server.execute(create)
+    with server.connection("jobrunner", user="jobrunner") as connection:
+        for grant in grants:
+            connection.execute(grant.encode())
 
 
 @pytest.mark.parametrize("name", ["quickstart.md", "howto/run-conductors.md"])
