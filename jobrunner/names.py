@@ -6,6 +6,11 @@ control characters.
 
 from __future__ import annotations
 
+import re
+
+_NEVER_STORED = re.compile("[\0\ud800-\udfff]")
+"""NUL, and what Python makes of bytes on a command line that are not UTF-8."""
+
 
 def is_line(text: object, most: int) -> bool:
     """Whether it is a text of 1 to ``most`` printable characters, not all of them blanks."""
@@ -15,3 +20,8 @@ def is_line(text: object, most: int) -> bool:
 def is_name(text: object, most: int) -> bool:
     """Whether it is such a text, with no blanks around it."""
     return is_line(text, most) and text == str(text).strip()
+
+
+def may_be_stored(text: str) -> bool:
+    """Whether a database takes the text; what has this name, or holds it, can be looked for only then."""
+    return not _NEVER_STORED.search(text)

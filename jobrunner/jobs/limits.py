@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from jobrunner.errors import LimitNotFound, UsageError
 from jobrunner.jobs.context import JobContext
 from jobrunner.jobs.offering import call
+from jobrunner.names import may_be_stored
 from jobrunner.persistence.permits import limits, passing
 from jobrunner.persistence.permits.configured import NODE
 from jobrunner.persistence.permits.limits import Limit as Limit
@@ -66,7 +67,7 @@ def set_limit(context: JobContext, name: str, *, count: int | None = None, rate:
 
 def delete_limit(context: JobContext, name: str) -> None:
     """Forget what was set; raises LimitNotFound if nothing was. Those who now may begin, do."""
-    if not limits.forget(context.database, name):
+    if not may_be_stored(name) or not limits.forget(context.database, name):
         raise LimitNotFound(
             f"There is no limit of the name {name!r}.", hint="`jobrunner limits list` shows those there are."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobrunner.errors import NodeNotFound
 from jobrunner.jobs.context import JobContext
+from jobrunner.names import may_be_stored
 from jobrunner.persistence import nodes
 
 
@@ -18,7 +19,7 @@ def undrain(context: JobContext, name: str) -> None:
 
 
 def _set_drained(context: JobContext, name: str, drained: bool) -> None:
-    if not nodes.set_drained(context.database, name, drained):
+    if not may_be_stored(name) or not nodes.set_drained(context.database, name, drained):
         known = ", ".join(node.name for node in nodes.list_nodes(context.database))
         raise NodeNotFound(
             f"There is no node {name!r}.",

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 
 from jobrunner.errors import UsageError
 from jobrunner.model import OPEN_STATES, UNOWNED_STATES, JobState
+from jobrunner.names import may_be_stored
 from jobrunner.persistence.tables import jobs, tags
 
 COUNTED = 1000
@@ -79,6 +80,14 @@ def require_limit(limit: int) -> None:
     """Raise UsageError for a page of no rows: there would be no mark of the next one."""
     if limit < 1:
         raise UsageError(f"A page cannot have {limit} rows.", hint="Give a limit of 1 or more.")
+
+
+def require_text(wanted: JobFilter) -> None:
+    """Raise UsageError for a text that no job has, since no database takes it."""
+    asked = (*wanted.types, wanted.text, wanted.author, *wanted.tags, *wanted.tags.values())
+    for text in asked:
+        if text is not None and not may_be_stored(text):
+            raise UsageError(f"{text!r} is not valid text, so no job has it.", hint="Write it in UTF-8.")
 
 
 def newest_first(wanted: JobFilter, *, limit: int, before: int | None) -> sa.Select[Any]:

@@ -164,9 +164,10 @@ class Store:
         """A page of jobs, newest first; the mark to pass as ``before`` for the next page, None on the last.
 
         Rows that cannot be read do not spoil the page: they come as the third part. Raises UsageError for a limit
-        below 1.
+        below 1, and for a text that cannot be stored.
         """
         listing.require_limit(limit)
+        listing.require_text(wanted)
         with self.database.read() as connection:
             wanted = listing.rarest_first(connection, wanted)
             query = listing.newest_first(wanted, limit=limit + 1, before=before)

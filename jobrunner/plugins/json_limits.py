@@ -58,9 +58,9 @@ def check_key(key: object, what: str) -> None:
 
 def check_text(text: str, what: str) -> None:
     if found := _NOT_TEXT.search(text):
+        why = "control characters cannot be stored" if found[0] < "\ud800" else "it is not valid UTF-8"
         raise InvalidParameters(
-            f"{what} has the character U+{ord(found[0]):04X} at position {found.start() + 1}: "
-            f"control characters cannot be stored"
+            f"{what} has the character U+{ord(found[0]):04X} at position {found.start() + 1}: {why}"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobrunner.names import is_line, is_name
+from jobrunner.names import is_line, is_name, may_be_stored
 
 
 @pytest.mark.parametrize("text", ["a", "a b", "Straße 7", "名前", "=", "x" * 20])
@@ -16,6 +16,11 @@ def test_a_short_text_in_one_line_is_a_name(text: str) -> None:
 @pytest.mark.parametrize("text", [" a", "a ", "\u3000a"])
 def test_blanks_around_it_make_it_a_line_at_best(text: str) -> None:
     assert not is_name(text, 20)
+
+
+@pytest.mark.parametrize(("text", "may"), [("é\n😀", True), ("", True), ("a\0", False), ("\udcff", False)])
+def test_what_databases_never_take(text: str, may: bool) -> None:
+    assert may_be_stored(text) is may
 
 
 def test_blanks_around_it_leave_it_a_line() -> None:

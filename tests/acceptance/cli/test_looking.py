@@ -87,6 +87,23 @@ def test_an_empty_list_says_what_to_do(plugins: CommandLine) -> None:
     assert plugins("list", "--json").json == []
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("list", "--author", "\udcff"), 2),
+        (("node", "drain", "\udcff"), 3),
+        (("limits", "delete", "\udcff"), 3),
+    ],
+)
+def test_what_is_no_text_is_told_in_plain_words(
+    plugins: CommandLine, words: tuple[str, ...], code: int
+) -> None:
+    done = plugins(*words)
+    assert (done.code, done.out) == (code, "")
+    assert r"\udcff" in done.err
+    assert "internal" not in done.err
+
+
 def test_a_corrupt_row_is_told_and_the_others_are_shown(plugins: CommandLine, rows: Rows) -> None:
     good, bad = posted(plugins("post", "greet")), posted(plugins("post", "greet"))
     rows.change(bad, parameters='{"name": ')

@@ -179,6 +179,18 @@ def test_a_page_of_no_rows_is_refused_in_words(store: Store, limit: int) -> None
         page_of_jobsets(store.database, limit=limit)
 
 
+@pytest.mark.parametrize("text", ["a\0", "\udcff"])
+@pytest.mark.parametrize("part", ["types", "text", "author", "tags", "values"])
+def test_a_text_that_no_job_can_have_is_refused_in_words(store: Store, part: str, text: str) -> None:
+    asked: dict[str, Any] = {part: text}
+    if part == "types":
+        asked = {"types": [text]}
+    elif part in ("tags", "values"):
+        asked = {"tags": {text: None} if part == "tags" else {"a": text}}
+    with pytest.raises(UsageError, match="not valid text"):
+        store.page(JobFilter(**asked))
+
+
 def test_a_page_is_filtered_by_everything_at_once(store: Store) -> None:
     waiting = post(store, 3, now_ms=1_000)
     others = post(store, 3, now_ms=2_000, type="other", parameters={"path": "/Müll/100%_x!"})

@@ -146,6 +146,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (int, 1.5, "a whole number"),
     (str, 5, "parameter 'x' is 5, but has to be text"),
     (str, "a\x00b", r"parameter 'x' has the character U\+0000 at position 2: control characters"),
+    (str, "a\udcff", r"parameter 'x' has the character U\+DCFF at position 2: it is not valid UTF-8"),
     (str, "a\x1bb", r"U\+001B"),
     (str, "\ud800", r"U\+D800"),
     (list[str], ["ok", "\x07"], r"U\+0007"),
