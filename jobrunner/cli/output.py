@@ -138,13 +138,14 @@ def _print_rich(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> No
         table.add_column(
             Text(column.title),
             justify="right" if column.right else "left",
-            no_wrap=True,
+            # rich narrows only columns that it may wrap; others it would cut off at the edge, without a mark.
+            no_wrap=not column.grow,
             overflow="ellipsis",
             ratio=1 if column.grow else None,
             min_width=None if column.grow else min(widest, KEPT_WIDTH),
         )
     for row in rows:
-        table.add_row(*(Text(cell.text, style=cell.style) for cell in row))
+        table.add_row(*(Text(cell.text, style=cell.style, no_wrap=True) for cell in row))
     console().print(table)
 
 

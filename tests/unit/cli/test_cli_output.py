@@ -41,6 +41,7 @@ def test_a_table_on_a_terminal_fits_it(monkeypatch: pytest.MonkeyPatch) -> None:
     output.print_table(COLUMNS, [["[bold]a", Cell("1", "red"), "x" * 300]])
     printed = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
     assert all(len(line) <= 40 for line in printed.splitlines())
+    assert printed.endswith("x…\n")  # what was cut off is marked
     assert "[bold]a" in printed  # nobody's markup is obeyed
     assert "\x1b[31m" in stream.getvalue()
 
