@@ -108,11 +108,12 @@ def entry(arguments: Sequence[str] | None = None) -> int:
     args = empty_namespace()
     try:
         _require_directory()
-        code = _run(arguments, args)
+        try:
+            code = _run(arguments, args)
+        except SystemExit as leaving:  # argparse's way of ending after --help and usage errors
+            code = _exit_code(leaving)
         sys.stdout.flush()
         return code
-    except SystemExit as leaving:  # argparse's way of ending after --help and usage errors
-        return _exit_code(leaving)
     except JobrunnerError as error:
         output.say_error(error)
         _print_traceback(args)

@@ -46,6 +46,10 @@ class Parser(argparse.ArgumentParser):
         self._given = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
 
+    def print_help(self, file: Any = None) -> None:
+        """As argparse does; but what keeps it from being printed is raised."""
+        print(self.format_help(), end="", file=file or sys.stdout)
+
     def error(self, message: str) -> NoReturn:
         words = _with_suggestion(self._slip(message) or message, self)
         self.exit(

@@ -220,8 +220,10 @@ def test_nothing_that_is_opened_takes_the_place_of_a_closed_stream() -> None:
     assert in_shell(f'$python -c "{program}" <&- 2>&-').stdout == "True\n"
 
 
-def test_output_for_which_there_is_no_room_is_told_in_plain_words() -> None:
-    done = in_shell("$python -m jobrunner --version > /dev/full")
+@pytest.mark.parametrize("words", ["--version", "--help", "list --help"])
+@pytest.mark.parametrize("buffered", ["", "PYTHONUNBUFFERED=1"])
+def test_output_for_which_there_is_no_room_is_told_in_plain_words(words: str, buffered: str) -> None:
+    done = in_shell(f"{buffered} $python -m jobrunner {words} > /dev/full")
     assert done.returncode == 1
     assert done.stderr == "jobrunner: there is no room for what is to be written: No space left on device\n"
 
