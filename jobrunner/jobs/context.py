@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobrunner.boards.board import Board
 from jobrunner.config import Config
+from jobrunner.errors import BoardUnavailable, WrongBoard
 from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.store import Store
 
@@ -34,7 +35,14 @@ class JobContext:
 
     @cached_property
     def board(self) -> Board:
-        return self.open_board()
+        """The board, for what is in the database already: raises BoardUnavailable, also for one of another database.
+
+        Else a command would fail, though what it did is committed, and somebody would do it again.
+        """
+        try:
+            return self.open_board()
+        except WrongBoard as error:
+            raise BoardUnavailable(f"{error.sentence} {error.hint or ''}".rstrip()) from error
 
     @cached_property
     def registry(self) -> Registry:

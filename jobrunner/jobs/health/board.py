@@ -44,11 +44,11 @@ def _opened(subject: Subject) -> Iterator[Board]:
     """The board tied to the store; while there is no store, the board alone, so that its server is looked at anyway."""
     context = subject.context
     if subject.has_tables:
-        yield context.board
-        return
-    board = open_board(
-        context.config.board_url, database=context.database, prefix=context.config.board.prefix
-    )
+        board = context.open_board()
+    else:
+        board = open_board(
+            context.config.board_url, database=context.database, prefix=context.config.board.prefix
+        )
     try:
         yield board
     finally:

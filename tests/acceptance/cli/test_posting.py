@@ -128,6 +128,21 @@ def test_posting_works_while_redis_is_away(plugins: CommandLine, free_port: int)
     assert get_job(plugins, job_id)["state"] == "WAITING"
 
 
+@pytest.mark.redis
+def test_a_board_of_another_database_costs_no_job_its_id(plugins: CommandLine, redis_url: str) -> None:
+    """Else somebody would post it once more, and both would run."""
+    board = ("--board-url", redis_url)
+    other = ("--persistence-url", f"sqlite:///{plugins.home}/other.sqlite")
+    assert plugins("post", "run_command", *board, *other, "--", "true").code == 0
+    done = plugins("post", "run_command", *board, "--", "true")
+    assert (done.code, plugins("list", "--json").json[0]["id"]) == (0, done.out.strip())
+    assert "belongs to the database" in done.err
+    assert "board.prefix" in done.err
+    assert "safe in the database" in done.err
+    cancelled = plugins("cancel", done.out.strip(), *board)
+    assert (cancelled.code, plugins("status", done.out.strip(), "--json").json["state"]) == (0, "CANCELLED")
+
+
 def test_a_database_that_is_away_is_told(plugins: CommandLine, free_port: int) -> None:
     url = f"mysql+pymysql://somebody:secret@127.0.0.1:{free_port}/jobs"
     done = plugins("post", "greet", "--persistence-url", url)
