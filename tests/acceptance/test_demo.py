@@ -132,6 +132,20 @@ def test_interrupted_demo_leaves_no_process_and_no_directory(
     assert list(temporary.iterdir()) == []
 
 
+def test_a_demo_that_nobody_reads_on_leaves_no_process_and_no_directory(
+    jobrunner: CommandLine, temporary: Path
+) -> None:
+    with running_demo(jobrunner, temporary) as demo:
+        assert demo.stderr is not None
+        next(line for line in demo.stderr if "posted" in line)
+        started = psutil.Process(demo.pid).children(recursive=True)
+        assert len(started) >= 2
+        demo.stderr.close()
+        assert demo.wait(timeout=SECONDS) == 141
+    assert [process for process in started if process.is_running() and not _is_zombie(process.pid)] == []
+    assert list(temporary.iterdir()) == []
+
+
 @contextmanager
 def running_demo(jobrunner: CommandLine, temporary: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(

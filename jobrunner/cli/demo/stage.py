@@ -72,9 +72,11 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception):
-            self._show_logs()
-        self._leave(seconds=STOP_S if error is None else 0.0)
+        try:
+            if isinstance(error, Exception):
+                self._show_logs()
+        finally:  # nobody may be left to read the logs
+            self._leave(seconds=STOP_S if error is None else 0.0)
 
     @property
     def context(self) -> JobContext:
