@@ -17,7 +17,7 @@ from jobrunner.persistence.chains.links import Link
 from jobrunner.persistence.nodes import Node
 from jobrunner.persistence.output import OutputChunk
 from jobrunner.persistence.ownership.attempts import read_attempts
-from jobrunner.persistence.store import JobFilter
+from jobrunner.persistence.store import LOOKUP_BATCH, JobFilter
 
 __all__ = [
     "AtomRecord",
@@ -141,10 +141,10 @@ def wait(
         for job_id in set(missing) - set(states):
             context.store.get(job_id)  # says what is wrong with it: no such job, or a row that cannot be read
         finished = [job_id for job_id, state in states.items() if state.is_terminal]
-        for job_id in finished:
-            ended[job_id] = context.store.get(job_id)
+        for job in _in_pages(context, finished):
+            ended[job.id] = job
             if on_end is not None:
-                on_end(ended[job_id])
+                on_end(job)
         missing = [job_id for job_id in missing if job_id not in ended]
         if not missing:
             return [ended[job_id] for job_id in job_ids]
@@ -156,6 +156,15 @@ def wait(
         if finished:
             pace.quicken()
         pace.rest()
+
+
+def _in_pages(context: JobContext, job_ids: Sequence[str]) -> Iterator[Job]:
+    """These jobs, in this order; raises JobNotFound or CorruptRow when it comes to one that is not to be had."""
+    for start in range(0, len(job_ids), LOOKUP_BATCH):
+        page = job_ids[start : start + LOOKUP_BATCH]
+        found = context.store.get_many(page)
+        for job_id in page:
+            yield found[job_id] if job_id in found else context.store.get(job_id)
 
 
 def read_output(

@@ -14,7 +14,7 @@ from jobrunner.boards.board import Board
 from jobrunner.model import BoardEntry
 from jobrunner.persistence.job_rows import board_entry
 from jobrunner.persistence.nodes import clock_ms, nodes_away
-from jobrunner.persistence.ownership.placing import Departure, candidates, depart
+from jobrunner.persistence.ownership.placing import Departure, Mark, candidates, depart
 from jobrunner.persistence.server.database import Database
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,9 @@ class Failover:
 
     def _empty(self, departure: Departure) -> int:
         gone = 0
+        after: Mark | None = None
         for _ in range(PAGES):
-            ids = candidates(self._database, departure, limit=PAGE)
+            ids, after = candidates(self._database, departure, limit=PAGE, after=after)
             if not ids:
                 break
             jobs = depart(self._database, departure, ids)
@@ -60,6 +61,8 @@ class Failover:
                 holder=self._holder,
                 lease=self._lease,
             )
+            if after is None:
+                break
         if gone:
             reason = departure.away or "it did not take them in time"
             log.info("%d jobs that prefer the node %s may run on any now: %s", gone, departure.node, reason)

@@ -10,12 +10,13 @@ yet. So the owner looks once more, when the board has been told; and the leader 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from jobrunner.boards.board import Board
 from jobrunner.jobs.offering import offer_now
 from jobrunner.model import Job, JobState, Parked
-from jobrunner.persistence.ownership.ownership import offer_cancelled
+from jobrunner.persistence.ownership.ownership import offer_all_cancelled, offer_cancelled
 from jobrunner.persistence.server.database import Database
 from jobrunner.persistence.signals import wake_all_signalled, wake_signalled
 from jobrunner.persistence.store import Store
@@ -50,9 +51,7 @@ class Waker:
     def sweep(self) -> int:
         """Look after all jobs; how many were offered."""
         number = 0
-        for woken in wake_all_signalled(self._database):
-            offer_now(self._board, woken)
-            number += len(woken)
-        cancelled = offer_cancelled(self._database)
-        offer_now(self._board, cancelled)
-        return number + len(cancelled)
+        for found in itertools.chain(wake_all_signalled(self._database), offer_all_cancelled(self._database)):
+            offer_now(self._board, found)
+            number += len(found)
+        return number

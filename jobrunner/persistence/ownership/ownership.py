@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -196,23 +196,33 @@ def _ask_owner(
     pipeline.add(INSERT_EVENTS, [asked])
 
 
-def offer_cancelled(database: Database, job_ids: Sequence[str] | None = None) -> list[Job]:
-    """Let jobs be claimed that were left to wait though somebody asked to cancel them; to be offered now.
+_LEFT_TO_WAIT = sa.and_(jobs.c.state == JobState.SUSPENDED.value, jobs.c.cancel.is_not(None))
 
-    Their owners were asked too late: when all that was left to do was to record that the job waits. One query, and a
-    transaction if there are any. Fine to repeat.
 
-    :param job_ids: of these all that are to be undone; None: of all jobs the oldest that wait for something else
+def offer_cancelled(database: Database, job_ids: Sequence[str]) -> list[Job]:
+    """Let those of these jobs be claimed that were left to wait though somebody asked to cancel them.
+
+    Their owners were asked too late: when all that was left to do was to record that the job waits. They are to be
+    offered now. One query, and a transaction if there are any. Fine to repeat.
     """
-    query = sa.select(jobs.c.id).where(jobs.c.state == JobState.SUSPENDED.value, jobs.c.cancel.is_not(None))
-    if job_ids is None:
-        query = query.where(sa.or_(jobs.c.parked.is_not(None), jobs.c.available_ms > times.now_ms()))
-        query = query.order_by(jobs.c.seq).limit(OFFERED_AT_ONCE)
-    else:
-        query = query.where(jobs.c.id.in_(list(job_ids)))
+    query = sa.select(jobs.c.id).where(_LEFT_TO_WAIT, jobs.c.id.in_(list(job_ids)))
     with database.read() as connection:
         found = list(connection.execute(query).scalars())
     return database.pipelined(lambda pipeline: _offer_cancelled(pipeline, found)) if found else []
+
+
+def offer_all_cancelled(database: Database) -> Iterator[list[Job]]:
+    """The same for all jobs that wait for anything but an owner, OFFERED_AT_ONCE at a time, the oldest first."""
+    waits = sa.or_(jobs.c.parked.is_not(None), jobs.c.available_ms > times.now_ms())
+    query = sa.select(jobs.c.seq, jobs.c.id).where(_LEFT_TO_WAIT, waits).order_by(jobs.c.seq)
+    after: int | None = 0
+    while after is not None:
+        with database.read() as connection:
+            page = connection.execute(query.where(jobs.c.seq > after).limit(OFFERED_AT_ONCE)).all()
+        ids = [row.id for row in page]
+        if ids:
+            yield database.pipelined(lambda pipeline, ids=ids: _offer_cancelled(pipeline, ids))  # type: ignore[misc]
+        after = page[-1].seq if len(page) == OFFERED_AT_ONCE else None
 
 
 def _offer_cancelled(pipeline: Pipeline, job_ids: Sequence[str]) -> list[Job]:

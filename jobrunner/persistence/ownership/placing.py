@@ -47,9 +47,18 @@ class Departure:
         return self.away is None and _failover_ms(job) > self.now_ms
 
 
-def candidates(database: Database, departure: Departure, *, limit: int) -> list[str]:
-    """The ids of jobs that may have to leave, those whose time was up first; one query by index."""
-    query = sa.select(jobs.c.id).where(
+Mark = tuple[int, int]
+"""Where a page of such jobs ends: the time of its last job, and its place."""
+
+
+def candidates(
+    database: Database, departure: Departure, *, limit: int, after: Mark | None = None
+) -> tuple[list[str], Mark | None]:
+    """The ids of jobs that may have to leave, those whose time was up first, and a mark if there may be more.
+
+    One query by index. A page goes on behind the mark, so that rows that cannot be read hide nobody.
+    """
+    query = sa.select(jobs.c.id, jobs.c.failover_ms, jobs.c.seq).where(
         jobs.c.node_pin == departure.node,
         jobs.c.failover_ms.is_not(None),
         jobs.c.state.in_([state.value for state in departure.states]),
@@ -58,8 +67,13 @@ def candidates(database: Database, departure: Departure, *, limit: int) -> list[
     )
     if departure.away is None:
         query = query.where(jobs.c.failover_ms <= departure.now_ms)
+    if after is not None:
+        at_once = sa.and_(jobs.c.failover_ms == after[0], jobs.c.seq > after[1])
+        query = query.where(jobs.c.failover_ms >= after[0], sa.or_(jobs.c.failover_ms > after[0], at_once))
     with database.read() as connection:
-        return list(connection.execute(query.order_by(jobs.c.failover_ms).limit(limit)).scalars())
+        rows = connection.execute(query.order_by(jobs.c.failover_ms, jobs.c.seq).limit(limit)).all()
+    last = rows[-1] if len(rows) == limit else None
+    return [row.id for row in rows], None if last is None else (last.failover_ms, last.seq)
 
 
 def depart(database: Database, departure: Departure, job_ids: Sequence[str]) -> list[Job]:

@@ -216,13 +216,19 @@ def _forget(database: Database) -> None:
         semaphores.c.said.is_not(None),
     )
     used = sa.exists().where(permits.c.semaphore == semaphores.c.name)
-    query = sa.select(semaphores.c.name, semaphores.c.started).where(unset, ~used).limit(AT_ONCE)
-    with database.read() as connection:
-        now_ms = connection.execute(sa.select(database.now_ms())).scalar_one()
-        idle = [row.name for row in connection.execute(query) if _last(row.started) + FORGET_MS < now_ms]
-    if idle:
-        forget = semaphores.delete().where(semaphores.c.name.in_(idle), unset, ~used)
-        database.retrying(lambda connection: connection.execute(forget))
+    after: str | None = ""
+    while after is not None:
+        query = sa.select(semaphores.c.name, semaphores.c.started).where(
+            unset, ~used, semaphores.c.name > after
+        )
+        with database.read() as connection:
+            now_ms = connection.execute(sa.select(database.now_ms())).scalar_one()
+            page = connection.execute(query.order_by(semaphores.c.name).limit(AT_ONCE)).all()
+        idle = [row.name for row in page if _last(row.started) + FORGET_MS < now_ms]
+        if idle:
+            forget = semaphores.delete().where(semaphores.c.name.in_(idle), unset, ~used)
+            database.retrying(lambda connection, forget=forget: connection.execute(forget))  # type: ignore[misc]
+        after = page[-1].name if len(page) == AT_ONCE else None
 
 
 def _last(text: str | None) -> int:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from jobrunner.boards.board import Board
 from jobrunner.conductor.channel import Channel
+from jobrunner.conductor.reconciling import failover
 from jobrunner.conductor.reconciling.failover import Failover
 from jobrunner.conductor.reconciling.reconciler import Reconciler
 from jobrunner.conductor.worker.ended import EndedJobs
@@ -100,6 +101,24 @@ def test_it_is_let_go_at_once_when_the_node_stops_or_is_drained(anywhere: Cluste
     drain(anywhere, "carol")
     assert look(anywhere) == 2
     assert sorted(claimed_by(anywhere, "bob")) == sorted(jobs)
+
+
+def test_rows_that_cannot_be_read_keep_nobody_at_a_node_that_is_gone(
+    anywhere: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, "PAGE", 2)
+    alive(anywhere, "alice")
+    broken = [posted(anywhere, **preferring("alice")) for _ in range(5)]
+    fine = [posted(anywhere, **preferring("alice")) for _ in range(5)]
+    unreadable = sa.update(jobs).where(jobs.c.id.in_(broken)).values(parameters="{", failover_ms=1)
+    at_once = sa.update(jobs).where(jobs.c.id.in_(fine)).values(failover_ms=1)
+    for statement in (unreadable, at_once):
+        anywhere.context.database.retrying(
+            lambda connection, statement=statement: connection.execute(statement)
+        )
+    stop(anywhere, "alice")
+    assert look(anywhere) == 5
+    assert sorted(claimed_by(anywhere, "bob")) == sorted(fine)
 
 
 def test_it_is_let_go_when_nothing_was_heard_of_the_node_for_some_time(anywhere: Cluster) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from taskflow import engines, retry
 from taskflow.patterns import linear_flow, unordered_flow
 
@@ -18,6 +19,7 @@ from jobrunner.persistence import signals
 from jobrunner.persistence.journal.backend import JournalBackend
 from jobrunner.persistence.journal.flow import FlowJournal
 from jobrunner.persistence.ownership import ownership
+from jobrunner.persistence.tables import jobs
 from jobrunner.stopping import StopSignal
 from jobrunner.waits import signals_given
 from tests.support.runs import Calls, Note, Runs, raises
@@ -350,14 +352,26 @@ def test_a_word_to_cancel_that_comes_while_the_wait_is_recorded_is_heard(
         patch.setattr(FlowJournal, "settle_then", cancelled_before)
         left = runs.run(job_id)
     assert (left.state, left.cancel, left.awaits) == (JobState.SUSPENDED, mode, "approve")
-    for whose in ([job_id], None):
-        (offered,) = ownership.offer_cancelled(runs.database, whose) or [None]
-        assert (offered is None) == (whose is None)  # by then it waits for its owner only
+    assert [job.id for job in ownership.offer_cancelled(runs.database, [job_id])] == [job_id]
+    assert not any(ownership.offer_all_cancelled(runs.database))  # by then it waits for its owner only
     assert runs.store.get(job_id).parked is None
     assert runs.store.get(job_id).available_ms <= times.now_ms()
     assert runs.run(job_id).state is JobState.CANCELLED
     assert calls == (["a", "-a"] if mode is CancelMode.REVERT else ["a"])
     assert ownership.offer_cancelled(runs.database, [job_id]) == []
+
+
+def test_the_leader_offers_all_that_were_left_to_wait_though_cancelled(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownership, "OFFERED_AT_ONCE", 2)
+    broken, fine = ([runs.post(lambda: approval([])) for _ in range(3)] for _ in range(2))
+    left = {"state": "SUSPENDED", "parked": Parked.SIGNAL.value, "awaits": "approve", "cancel": "keep"}
+    for ids, changed in ((broken, {**left, "parameters": "{"}), (fine, left)):
+        statement = sa.update(jobs).where(jobs.c.id.in_(ids)).values(changed)
+        runs.database.retrying(lambda connection, statement=statement: connection.execute(statement))
+    offered = [job.id for page in ownership.offer_all_cancelled(runs.database) for job in page]
+    assert sorted(offered) == sorted(fine)
 
 
 def test_while_the_database_is_away_a_task_that_asks_waits_a_moment(

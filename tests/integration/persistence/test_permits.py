@@ -333,6 +333,20 @@ def test_a_semaphore_of_which_nothing_is_left_is_forgotten(stage: Stage) -> None
     assert len(names) == 2
 
 
+def test_it_is_forgotten_though_many_that_are_not_used_for_long_stand_before_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passing, "AT_ONCE", 3)
+    young = {f"young-{number}" for number in range(7)}
+    for name in young:
+        set_limit(stage, name, said='{"count": 1}', started=json.dumps([now_ms()]))
+    for name in ("zeta", "zulu"):
+        set_limit(stage, name, said='{"count": 1}', started=json.dumps([now_ms() - 2 * passing.FORGET_MS]))
+    sweep(stage.database)
+    with stage.database.read() as connection:
+        assert set(connection.execute(sa.select(semaphores.c.name)).scalars()) == young
+
+
 # Rates
 
 

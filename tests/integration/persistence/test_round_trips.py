@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from jobrunner.config import Config
 from jobrunner.errors import StoreUnavailable
+from jobrunner.jobs import look
+from jobrunner.jobs.context import JobContext
 from jobrunner.model import CancelMode, JobState, Posting
 from jobrunner.persistence.ownership.beginning import begin
 from jobrunner.persistence.ownership.ownership import request_cancels
@@ -96,6 +100,25 @@ def test_cancelling_many_takes_no_more_than_cancelling_few(
     assert trips[1] <= trips[0] + (
         0 if relayed.database.dialect == "mysql" else 8
     )  # psycopg sends as it goes
+
+
+@on_servers
+def test_waiting_for_many_that_have_ended_takes_no_more_than_for_few(relayed: Store, relay: Relay) -> None:
+    ids = [job_id for job_id, _ in relayed.insert([Posting(type="made_up")] * 100, now_ms=1_000)]
+    request_cancels(relayed.database, ids, CancelMode.KEEP)
+    context = JobContext(Config(), relayed.database, _not_needed, _not_needed)
+    trips = []
+    for some in (ids[:10], ids[10:]):
+        seen: list[str] = []
+        before = relay.trips
+        look.wait(context, some, on_end=lambda job, seen=seen: seen.append(job.id))  # type: ignore[misc]
+        trips.append(relay.trips - before)
+        assert sorted(seen) == sorted(some)
+    assert trips[1] == trips[0]
+
+
+def _not_needed() -> Any:
+    raise AssertionError("the store tells all")
 
 
 @on_servers

@@ -30,8 +30,8 @@ class Jobs:
             raise StoreUnavailable("It is away.")
         return {job_id: self._jobs[job_id].state for job_id in ids}
 
-    def get(self, job_id: str) -> Job:
-        return self._jobs[job_id]
+    def get_many(self, ids: list[str]) -> dict[str, Job]:
+        return {job_id: self._jobs[job_id] for job_id in ids}
 
 
 @pytest.fixture(autouse=True)
