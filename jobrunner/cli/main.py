@@ -137,7 +137,10 @@ def entry(arguments: Sequence[str] | None = None) -> int:
         words = [word for word in arguments if not _is_text(word)]
         if not words:
             return _internal(error, args)
-        output.say(f"{words[0]!a} is not text in UTF-8, which is all that the database holds.")
+        named = (
+            "a URL that is given" if "://" in words[0] else f"{words[0]!a}"
+        )  # there may be a password in it
+        output.say(f"{named} is not text in UTF-8, which is all that the database holds.")
         return EXIT_USAGE
     except Exception as error:  # noqa: BLE001 - the edge: nobody should see a bare traceback
         return _internal(error, args)

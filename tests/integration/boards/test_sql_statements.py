@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,10 +19,11 @@ CLASSES = [JobClass(type=name) for name in ("first", "second", "third")]
 
 
 @pytest.fixture
-def database(store_url: str) -> Database:
+def database(store_url: str) -> Iterator[Database]:
     database = Database(store_url)
     upgrade(database)
-    return database
+    yield database
+    database.close()
 
 
 def test_what_is_asked_again_is_the_same_statement(database: Database) -> None:
@@ -39,6 +41,7 @@ def test_what_is_asked_again_is_the_same_statement(database: Database) -> None:
     _, second, third = rounds
     assert len(second) > 10
     assert [id(statement) for statement in third] == [id(statement) for statement in second]
+    board.close()
 
 
 def _live(board: Board, job_id: str) -> None:

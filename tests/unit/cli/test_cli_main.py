@@ -237,7 +237,16 @@ def test_an_argument_that_is_no_text_is_told_in_plain_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JOBRUNNER_PERSISTENCE__URL", f"sqlite:///{tmp_path}/store")
+    url = os.fsdecode(b"mysql+pymysql://me:secret\xff@127.0.0.1:1/store")
+    assert main.entry(["nodes", "--persistence-url", url]) == 2
+    said = "jobrunner: a URL that is given is not text in UTF-8, which is all that the database holds.\n"
+    assert capsys.readouterr() == ("", said)
+
+
+def test_so_is_one_that_a_command_tries_to_store(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "_run", lambda *_: "b\udcffx".encode())
     assert main.entry(["node", "drain", os.fsdecode(b"b\xffx")]) == 2
     said = "jobrunner: 'b\\udcffx' is not text in UTF-8, which is all that the database holds.\n"
     assert capsys.readouterr() == ("", said)
